@@ -1,0 +1,79 @@
+package loadgen
+
+import "time"
+
+// Plan is one workload, ready to run: what to call, how arrivals are paced, and what the result is judged by.
+// Package scenarios makes plans from YAML; a program may also build one by hand.
+type Plan struct {
+	Name        string // scenario name, such as "ssh-exec"
+	Operation   string // dotted operation, such as "ssh.exec"
+	Description string
+	Seed        uint64 // drives payloads and arrivals; the same seed gives the same run
+	Executor    Executor
+	Files       []File      // local files made in the work directory before the first call
+	Setup       []Step      // run once per arm before the warm-up; a failure ends the run
+	Steps       []Step      // one iteration is all of them in order
+	Teardown    []Step      // run once per arm after the last call, also after an interrupt
+	Arms        []Arm       // configurations measured one after another; none means one arm named ""
+	Thresholds  []Threshold // judged on the first arm
+	Target      *Target     // the row of the targets table that grades this plan; nil leaves it ungraded
+}
+
+// ExecutorKind says who decides when the next iteration starts.
+type ExecutorKind string
+
+const (
+	// Closed loops VUs virtual users, each starting its next iteration when its last has ended.
+	Closed ExecutorKind = "closed"
+	// Open starts iterations on a schedule fixed in advance at Rate per second, however slow the server is.
+	Open ExecutorKind = "open"
+)
+
+// Executor paces a plan.
+type Executor struct {
+	Kind        ExecutorKind
+	VUs         int           // closed: virtual users, at least 1
+	Rate        float64       // open: intended arrivals per second, above 0
+	MaxInFlight int           // open: an arrival that finds this many under way is dropped and counted; 0 means 1000
+	Iterations  int64         // closed: stop after this many in all; 0 means by Duration alone
+	Warmup      time.Duration // not measured, comes before Duration
+	Duration    time.Duration // measured
+}
+
+// File is a local file made before the run, filled with bytes drawn from the plan's seed.
+type File struct {
+	Name string // inside the work directory
+	Size int64  // bytes
+}
+
+// Step is one tool call of an iteration.
+//
+// String values inside Args may hold variables: ${profile}, ${vu}, ${iteration}, ${workdir} and ${remote_dir}.
+type Step struct {
+	Name   string // names the result's cell; unique in the plan
+	Tool   string // advertised MCP tool name, such as "ssh_exec"
+	Args   map[string]any
+	Checks []Check // all must hold, or the call counts as error CHECK_FAILED
+}
+
+// Check compares one field of a result's data with a wanted value.
+type Check struct {
+	Field string // dotted path inside the envelope's data, such as "exit_code"
+	Op    string // "==", "!=", "contains", ">=" or "<="
+	Value any
+}
+
+// Arm is one server configuration of a comparison.
+type Arm struct {
+	Name         string
+	ServerConfig map[string]any // merged over the configuration file given to the run; nil changes nothing
+}
+
+// Target is a row of the targets table: the bands by which a statistic of the latency is graded.
+type Target struct {
+	Operation  string        // row name in the table, such as "sftp.transfer"
+	Statistic  string        // "p50", "p90", "p95", "p99"; empty means p95
+	Steps      []string      // steps that are judged, the worst of them; empty means all
+	Target     time.Duration // below this the row meets its target
+	Acceptable time.Duration // at or below this the row is acceptable, beyond it poor
+}

@@ -1,0 +1,87 @@
+package loadgen
+
+import (
+	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen/stats"
+)
+
+// Result is what one Run measured.
+type Result struct {
+	Plan        *Plan
+	Started     time.Time
+	Elapsed     time.Duration
+	Interrupted bool   // the context ended first; the cells hold what ran until then
+	Cells       []Cell // one per arm and step, in that order
+	Thresholds  []ThresholdResult
+	Grade       *Grade // nil when the plan has no Target
+	Generator   GeneratorHealth
+}
+
+// Cell is the measurement of one step under one arm, warm-up excluded.
+type Cell struct {
+	Step         string
+	Arm          string
+	Driver       DriverInfo
+	OfferedRate  float64          // open: arrivals per second that the schedule held; closed: 0
+	AchievedRate float64          // successes per second of measured time
+	Requests     int64            // calls finished inside the measured time, successes and errors
+	Dropped      int64            // arrivals not sent because MaxInFlight was reached
+	Errors       map[string]int64 // by code; empty when none
+	Bytes        int64
+	Measured     time.Duration
+	Latency      *stats.Histogram            // successes, from Intended
+	Service      *stats.Histogram            // successes, from Start
+	Failed       *stats.Histogram            // errors, from Intended
+	Lateness     *stats.Histogram            // all, Start − Intended
+	Timing       map[string]*stats.Histogram // "queue", "dial", "channel", "remote"
+	Reused       int64                       // successes whose connection was open already
+	ErrorSamples map[string]string           // one message for each error code, for the report
+	Windows      []Window
+}
+
+// Window is a stretch of measured time, for charts over time. Widths are equal; the width doubles so that at most 300 remain.
+type Window struct {
+	Start              time.Duration
+	Width              time.Duration
+	Requests           int64
+	Errors             int64
+	P50, P95, P99, Max time.Duration
+}
+
+// Band is a grade.
+type Band string
+
+// The bands of the targets table.
+const (
+	BandTarget     Band = "target"
+	BandAcceptable Band = "acceptable"
+	BandPoor       Band = "poor"
+	BandNoData     Band = "no-data"
+)
+
+// Grade is a row of the targets table as measured.
+type Grade struct {
+	Statistic string
+	Step      string // the step that decided
+	Value     time.Duration
+	Band      Band
+	Why       string // one sentence
+}
+
+// ThresholdResult is a threshold as measured.
+type ThresholdResult struct {
+	Expr  string
+	Step  string
+	Value string // formatted, "no data" where nothing was measured
+	OK    bool
+}
+
+// GeneratorHealth says whether the generator itself can be believed.
+type GeneratorHealth struct {
+	CPU         time.Duration // user and system time of this process during the run
+	GCPauseP99  time.Duration
+	LatenessP99 time.Duration // over all open-executor samples
+	Valid       bool
+	Why         []string // reasons when not Valid
+}

@@ -1,0 +1,53 @@
+package loadgen
+
+import (
+	"context"
+	"time"
+)
+
+// Call is one MCP tool call.
+type Call struct {
+	Tool string
+	Args map[string]any
+}
+
+// Reply is what the server answered.
+type Reply struct {
+	Code   string         // error_code of the envelope, "" on success
+	Error  string         // message that goes with Code
+	Data   map[string]any // the envelope's data, decoded
+	Timing Timing         // as the server reports it
+}
+
+// Timing splits a call as the server's metadata.timing reports it. All zero where it reports none.
+type Timing struct {
+	Queue, Dial, Channel, Remote time.Duration
+	Reused                       bool // the SSH connection was open already
+}
+
+// Session is one MCP session (one client's view of a server). Calls may run concurrently.
+type Session interface {
+	// Call runs a tool. The error is non-nil only when no reply came (the transport broke, the context ended, the protocol was
+	// violated); a tool that failed answers with Reply.Code.
+	Call(ctx context.Context, c Call) (Reply, error)
+	Close() error
+}
+
+// Driver opens sessions to one server. The server lives from the driver's making to its Close.
+type Driver interface {
+	Open(ctx context.Context) (Session, error)
+	// Info describes what is driven, for the report.
+	Info() DriverInfo
+	// Close ends every session and a server that the driver started, and waits for it.
+	Close() error
+}
+
+// DriverInfo says what a driver measures.
+type DriverInfo struct {
+	Kind          string // "stdio", "http" or "inprocess"
+	ServerName    string // as the MCP handshake names it
+	ServerVersion string
+	PID           int    // the server's process, 0 when unknown
+	Address       string // path of the binary, or URL
+	SharedSession bool   // virtual users share one session (stdio: one child serves all)
+}
