@@ -1,0 +1,241 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+)
+
+var (
+	nameForm      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+	operationForm = regexp.MustCompile(`^[a-z0-9_]+(\.[a-z0-9_]+)*$`)
+	fieldForm     = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
+	durationForm  = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`)
+	sizeForm      = regexp.MustCompile(`^([0-9]{1,9})(B|KiB|MiB|GiB)$`)
+)
+
+var sizeUnits = map[string]int64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+const nameRemedy = "use letters, digits, dots, dashes and underscores"
+
+// Parse reads one scenario. The file's name only serves the errors, which are Problems: every mistake that was found, each
+// with line, column, field and remedy. YAML and JSON are both read.
+func Parse(file string, data []byte) (*loadgen.Plan, error) {
+	r := &reader{file: file}
+	body := r.parse(data)
+	if body == nil {
+		return nil, r.problems
+	}
+	r.note("", body)
+	p := r.plan(body)
+	r.validate(p)
+	if len(r.problems) > 0 {
+		r.problems.sortByLine()
+		return nil, r.problems
+	}
+	return p, nil
+}
+
+// validate adds what the load generator finds wrong with the plan and the reader did not.
+func (r *reader) validate(p *loadgen.Plan) {
+	err := loadgen.ValidatePlan(p)
+	if err == nil {
+		return
+	}
+	known := r.problems
+	for _, pe := range planErrors(err) {
+		if !known.covers(pe.Path) {
+			r.fail(pe.Path, pe.Msg, pe.Remedy)
+		}
+	}
+}
+
+// planErrors collects the PlanErrors that err joins.
+func planErrors(err error) []*loadgen.PlanError {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []*loadgen.PlanError
+		for _, e := range many.Unwrap() {
+			out = append(out, planErrors(e)...)
+		}
+		return out
+	}
+	var one *loadgen.PlanError
+	if errors.As(err, &one) {
+		return []*loadgen.PlanError{one}
+	}
+	return []*loadgen.PlanError{{Msg: err.Error()}}
+}
+
+func (r *reader) plan(n ast.Node) *loadgen.Plan {
+	p := &loadgen.Plan{Seed: 1}
+	r.object("", n, []string{"name", "operation", "executor", "steps"}, object{
+		"name":        func(at string, n ast.Node) { p.Name = r.match(at, n, nameForm, nameRemedy) },
+		"operation":   func(at string, n ast.Node) { p.Operation = r.operation(at, n) },
+		"description": func(at string, n ast.Node) { p.Description = r.text(at, n) },
+		"seed":        func(at string, n ast.Node) { p.Seed = uint64(r.integer(at, n, 0)) },
+		"executor":    func(at string, n ast.Node) { p.Executor = r.executor(at, n) },
+		"files":       func(at string, n ast.Node) { p.Files = collect(r, at, n, r.localFile) },
+		"setup":       func(at string, n ast.Node) { p.Setup = collect(r, at, n, r.step) },
+		"steps":       func(at string, n ast.Node) { p.Steps = collect(r, at, n, r.step) },
+		"teardown":    func(at string, n ast.Node) { p.Teardown = collect(r, at, n, r.step) },
+		"arms":        func(at string, n ast.Node) { p.Arms = collect(r, at, n, r.arm) },
+		"thresholds":  func(at string, n ast.Node) { p.Thresholds = collect(r, at, n, r.threshold) },
+		"target":      func(at string, n ast.Node) { p.Target = r.target(at, n) },
+	})
+	if p.Target != nil {
+		p.Target.Operation = p.Operation
+	}
+	return p
+}
+
+// collect reads a list of at least one item.
+func collect[T any](r *reader, at string, n ast.Node, item func(at string, n ast.Node) T) []T {
+	var out []T
+	r.list(at, n, 1, func(at string, n ast.Node) { out = append(out, item(at, n)) })
+	return out
+}
+
+func (r *reader) operation(at string, n ast.Node) string {
+	return r.match(at, n, operationForm, "use the dotted operation, such as ssh.exec")
+}
+
+func (r *reader) executor(at string, n ast.Node) loadgen.Executor {
+	var e loadgen.Executor
+	r.object(at, n, []string{"kind", "duration"}, object{
+		"kind": func(at string, n ast.Node) {
+			e.Kind = loadgen.ExecutorKind(r.oneOf(at, n, string(loadgen.Open), string(loadgen.Closed)))
+		},
+		"vus":           func(at string, n ast.Node) { e.VUs = int(r.integer(at, n, 1)) },
+		"rate":          func(at string, n ast.Node) { e.Rate = r.rate(at, n) },
+		"max_in_flight": func(at string, n ast.Node) { e.MaxInFlight = int(r.integer(at, n, 1)) },
+		"iterations":    func(at string, n ast.Node) { e.Iterations = r.integer(at, n, 1) },
+		"warmup":        func(at string, n ast.Node) { e.Warmup = r.duration(at, n, 0) },
+		"duration":      func(at string, n ast.Node) { e.Duration = r.duration(at, n, time.Millisecond) },
+	})
+	switch e.Kind {
+	case loadgen.Open:
+		r.belongs(at, "open", "rate", "vus", "iterations")
+	case loadgen.Closed:
+		r.belongs(at, "closed", "vus", "rate", "max_in_flight")
+	}
+	return e
+}
+
+// belongs checks that an executor of this kind has the field it needs and none of the other kind's.
+func (r *reader) belongs(at, kind, needs string, others ...string) {
+	if r.at[join(at, needs)] == nil {
+		r.fail(join(at, needs), fmt.Sprintf("is missing: the %s executor needs it", kind), "add it")
+	}
+	for _, o := range others {
+		if r.at[join(at, o)] != nil {
+			r.fail(join(at, o), fmt.Sprintf("means nothing to the %s executor", kind), "remove it or change kind")
+		}
+	}
+}
+
+func (r *reader) localFile(at string, n ast.Node) loadgen.File {
+	var f loadgen.File
+	r.object(at, n, []string{"name", "size"}, object{
+		"name": func(at string, n ast.Node) { f.Name = r.match(at, n, nameForm, nameRemedy) },
+		"size": func(at string, n ast.Node) { f.Size = r.size(at, n) },
+	})
+	return f
+}
+
+// size reads bytes, as a whole number or with a binary unit.
+func (r *reader) size(at string, n ast.Node) int64 {
+	if _, ok := n.(*ast.IntegerNode); ok {
+		return r.integer(at, n, 0)
+	}
+	before := len(r.problems)
+	m := sizeForm.FindStringSubmatch(r.match(at, n, sizeForm, "write bytes, or a number and KiB, MiB or GiB, such as 1MiB"))
+	if len(r.problems) > before {
+		return 0
+	}
+	v, _ := strconv.ParseInt(m[1], 10, 64) // nine digits at most
+	return v * sizeUnits[m[2]]
+}
+
+func (r *reader) step(at string, n ast.Node) loadgen.Step {
+	var s loadgen.Step
+	r.object(at, n, []string{"name", "tool"}, object{
+		"name":   func(at string, n ast.Node) { s.Name = r.match(at, n, nameForm, nameRemedy) },
+		"tool":   func(at string, n ast.Node) { s.Tool = r.match(at, n, nameForm, nameRemedy) },
+		"args":   func(at string, n ast.Node) { s.Args = r.mapping(at, n) },
+		"checks": func(at string, n ast.Node) { s.Checks = collect(r, at, n, r.check) },
+	})
+	return s
+}
+
+func (r *reader) check(at string, n ast.Node) loadgen.Check {
+	c := loadgen.Check{Op: "=="}
+	r.object(at, n, []string{"field", "value"}, object{
+		"field": func(at string, n ast.Node) {
+			c.Field = r.match(at, n, fieldForm, "use the dotted path of a field in the result's data, such as exit_code")
+		},
+		"op":    func(at string, n ast.Node) { c.Op = r.oneOf(at, n, "==", "!=", "contains", ">=", "<=") },
+		"value": func(at string, n ast.Node) { c.Value = r.scalar(at, n) },
+	})
+	return c
+}
+
+// scalar reads text, a number or a truth value.
+func (r *reader) scalar(at string, n ast.Node) any {
+	switch n.(type) {
+	case *ast.SequenceNode, *ast.MappingNode, *ast.MappingValueNode:
+		r.fail(at, "want text, a number or a truth value, got "+kind(n), "compare one field at a time")
+		return nil
+	}
+	return r.value(at, n)
+}
+
+func (r *reader) arm(at string, n ast.Node) loadgen.Arm {
+	var a loadgen.Arm
+	r.object(at, n, []string{"name"}, object{
+		"name":          func(at string, n ast.Node) { a.Name = r.match(at, n, nameForm, nameRemedy) },
+		"server_config": func(at string, n ast.Node) { a.ServerConfig = r.mapping(at, n) },
+	})
+	return a
+}
+
+func (r *reader) threshold(at string, n ast.Node) loadgen.Threshold {
+	before := len(r.problems)
+	s := r.text(at, n)
+	if len(r.problems) > before {
+		return loadgen.Threshold{}
+	}
+	t, err := loadgen.ParseThreshold(s)
+	if err != nil {
+		r.fail(at, err.Error(), "write one such as p95<100ms, error_rate<0.1% or upload:p99<1s")
+	}
+	return t
+}
+
+// target reads the bands of a scenario that is graded.
+func (r *reader) target(at string, n ast.Node) *loadgen.Target {
+	t := &loadgen.Target{}
+	r.object(at, n, []string{"target", "acceptable"}, r.bands(t))
+	r.ordered(at, t)
+	return t
+}
+
+func (r *reader) bands(t *loadgen.Target) object {
+	return object{
+		"statistic":  func(at string, n ast.Node) { t.Statistic = r.oneOf(at, n, "p50", "p90", "p95", "p99") },
+		"steps":      func(at string, n ast.Node) { t.Steps = r.texts(at, n) },
+		"target":     func(at string, n ast.Node) { t.Target = r.duration(at, n, time.Nanosecond) },
+		"acceptable": func(at string, n ast.Node) { t.Acceptable = r.duration(at, n, time.Nanosecond) },
+	}
+}
+
+func (r *reader) ordered(at string, t *loadgen.Target) {
+	if len(r.problems) == 0 && t.Acceptable < t.Target {
+		r.fail(join(at, "acceptable"), "is less than target", "an acceptable latency is at least the target")
+	}
+}
