@@ -1,0 +1,80 @@
+package stats
+
+import (
+	"math/bits"
+	"time"
+)
+
+const (
+	coarseSub     = 8  // buckets per doubling: a bucket is at most an eighth wider than its start
+	coarseOctaves = 33 // 1 µs doubled 32 times exceeds an hour
+	coarseBuckets = coarseSub * coarseOctaves
+)
+
+// Coarse is a histogram of about a kibibyte for charts: durations from a microsecond to an hour in buckets an eighth of a doubling wide,
+// with the exact longest one. The zero value is empty and ready for use. It is not safe for concurrent use.
+type Coarse struct {
+	counts [coarseBuckets]uint32
+	n      int64
+	max    time.Duration
+}
+
+// Record adds one duration.
+func (c *Coarse) Record(d time.Duration) {
+	c.counts[coarseBucket(d)]++
+	c.n++
+	c.max = max(c.max, d)
+}
+
+// Merge adds all that other holds.
+func (c *Coarse) Merge(other *Coarse) {
+	for i, n := range other.counts {
+		c.counts[i] += n
+	}
+	c.n += other.n
+	c.max = max(c.max, other.max)
+}
+
+// Count is the number of durations recorded.
+func (c *Coarse) Count() int64 { return c.n }
+
+// Max is the longest duration recorded, 0 when there is none.
+func (c *Coarse) Max() time.Duration { return c.max }
+
+// Percentile returns the duration at the fraction q, interpolated inside its bucket, or 0 when nothing was recorded. Unlike
+// Histogram.Percentile it answers for any number of samples: a chart shows its window whatever it holds.
+func (c *Coarse) Percentile(q float64) time.Duration {
+	if c.n == 0 {
+		return 0
+	}
+	rank := min(max(q, 0), 1) * float64(c.n)
+	var below float64
+	for i, n := range c.counts {
+		if n > 0 && below+float64(n) >= rank {
+			low, high := coarseStart(i), coarseStart(i+1)
+			into := (rank - below) / float64(n)
+			return min(low+time.Duration(into*float64(high-low)), c.max)
+		}
+		below += float64(n)
+	}
+	return c.max
+}
+
+// coarseBucket is the index of the bucket that holds d.
+func coarseBucket(d time.Duration) int {
+	eighths := uint64(max(d, 0)) * coarseSub / uint64(time.Microsecond)
+	if eighths < coarseSub {
+		return 0
+	}
+	octave := bits.Len64(eighths/coarseSub) - 1
+	return min(octave*coarseSub+int(eighths>>octave)-coarseSub, coarseBuckets-1)
+}
+
+// coarseStart is the shortest duration of bucket i, the inverse of coarseBucket.
+func coarseStart(i int) time.Duration {
+	if i <= 0 {
+		return 0
+	}
+	octave, sub := i/coarseSub, i%coarseSub
+	return time.Microsecond * time.Duration(coarseSub+sub) << octave / coarseSub
+}
