@@ -1,0 +1,208 @@
+// Package policy answers one question: may this call happen on this host? It is
+// pure. Compile turns the rules of one profile into a Policy, Policy.Decide
+// takes a call and gives back the decision together with the rule that made it.
+// Nothing here reads a file, a clock or the network.
+//
+// Start with Decide. How commands are matched against patterns is in
+// pattern.go, how a command line is read as a shell would is in shell.go, and
+// the search for privilege escalation is in sudo.go.
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// DefaultConcurrency is the number of concurrent sessions that a profile admits
+// when its rules do not set one.
+const DefaultConcurrency = 10
+
+var (
+	knownProtocols   = []string{"ssh", "sftp", "rsync", "tunnel", "vpn"}
+	defaultProtocols = []string{"ssh", "sftp"}
+	knownActions     = []string{
+		"ssh.exec", "ssh.sudo", "sftp.transfer", "sftp.upload", "sftp.download",
+		"rsync.sync", "rsync.push", "rsync.pull", "rsync.delete",
+		"tunnel.create", "tunnel.close", "vpn.wireguard_toggle",
+	}
+)
+
+// Rules are the policy fields of one profile, as written. The zero value admits
+// every ssh and sftp call with the default limits.
+type Rules struct {
+	// Protocols that the profile serves, of ssh, sftp, rsync, tunnel and vpn.
+	// Empty means ssh and sftp.
+	Protocols []string
+	// CommandAllowlist holds regular expressions. When it is not empty, a
+	// command must match one of them. Empty admits every command that no other
+	// rule refuses.
+	CommandAllowlist []string
+	// CommandDenylist holds regular expressions; a command in which one is found
+	// is refused, whatever the allow list says. It stops mistakes, it is no
+	// boundary: a shell has endless ways to spell the same command.
+	CommandDenylist []string
+	// DenySudo refuses calls that ask for sudo and commands that start sudo,
+	// sudoedit, doas, su, pkexec or run0. Like the deny list it is no boundary:
+	// the account on the host should not have such rights in the first place.
+	DenySudo bool
+	// MaxSessionSeconds bounds one command or tunnel; 0 sets no bound.
+	MaxSessionSeconds int
+	// MaxConcurrentSessions bounds the calls that run at once; 0 means DefaultConcurrency.
+	MaxConcurrentSessions int
+	// RequireChangeTicketFor names operations or actions that need a change ticket.
+	RequireChangeTicketFor []string
+	// ReadOnlyCommands holds regular expressions for commands that change nothing.
+	ReadOnlyCommands []string
+	// Roles that may use the profile. Calls carry no verified identity, so a
+	// role could not be enforced: Compile refuses any.
+	Roles []string
+}
+
+// Call is what a caller wants to do.
+type Call struct {
+	Operation    string   // the dotted operation: "ssh.exec", "sftp.transfer"
+	Protocol     string   // the protocol it needs: "ssh", "sftp"
+	Command      string   // the shell command, for operations that run one
+	Sudo         bool     // the command is to run under sudo
+	ChangeTicket string   // blank is none
+	Actions      []string // further names a ticket rule may use: "sftp.upload", "ssh.sudo"
+}
+
+// Decision is the answer to a Call. Rule and Reason are empty when it is allowed.
+type Decision struct {
+	Allowed bool
+	Rule    string // the deciding rule as a profile writes it: command_denylist[0] "rm\s+-rf"
+	Reason  string // why, in words fit for the caller
+}
+
+// RuleError is one rule that cannot be used.
+type RuleError struct {
+	Field   string // as in the profile's policy, with its index: "command_allowlist[2]"
+	Message string // what is wrong
+	Remedy  string // what to write instead
+}
+
+func (e *RuleError) Error() string {
+	return e.Field + ": " + e.Message + ": " + e.Remedy
+}
+
+// Policy is a compiled set of rules. It is immutable and safe for concurrent use.
+type Policy struct {
+	protocols   []string
+	allow       patterns
+	deny        patterns
+	readOnly    patterns
+	denySudo    bool
+	tickets     []string
+	session     time.Duration
+	concurrency int
+}
+
+// Compile checks the rules and prepares them. Its error joins one *RuleError for
+// every rule that cannot be used; Mistakes takes them apart.
+func Compile(r Rules) (*Policy, error) {
+	c := compiler{}
+	p := &Policy{
+		protocols:   c.names("protocols", "protocol", r.Protocols, knownProtocols),
+		allow:       c.patterns("command_allowlist", r.CommandAllowlist),
+		deny:        c.patterns("command_denylist", r.CommandDenylist),
+		readOnly:    c.patterns("read_only_commands", r.ReadOnlyCommands),
+		denySudo:    r.DenySudo,
+		tickets:     c.names("require_change_ticket_for", "operation", r.RequireChangeTicketFor, knownActions),
+		session:     time.Duration(c.limit("max_session_seconds", r.MaxSessionSeconds)) * time.Second,
+		concurrency: c.limit("max_concurrent_sessions", r.MaxConcurrentSessions),
+	}
+	if len(r.Roles) > 0 {
+		c.fail("roles", "roles cannot be enforced, since calls carry no verified identity", "remove them")
+	}
+	if len(c.mistakes) > 0 {
+		return nil, errors.Join(c.mistakes...)
+	}
+	if len(p.protocols) == 0 {
+		p.protocols = defaultProtocols
+	}
+	if p.concurrency == 0 {
+		p.concurrency = DefaultConcurrency
+	}
+	return p, nil
+}
+
+// Mistakes returns every *RuleError in an error of Compile, in order; nil for nil.
+func Mistakes(err error) []*RuleError {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []*RuleError
+		for _, e := range joined.Unwrap() {
+			all = append(all, Mistakes(e)...)
+		}
+		return all
+	}
+	if e, ok := errors.AsType[*RuleError](err); ok {
+		return []*RuleError{e}
+	}
+	return nil
+}
+
+// Decide says whether the call may happen. Rules that refuse outright are asked
+// before the one that only wants a ticket, so that nobody fetches a ticket in vain.
+func (p *Policy) Decide(c Call) Decision {
+	if !slices.Contains(p.protocols, c.Protocol) {
+		return refuse("protocols", "this profile serves %s, not %q", strings.Join(p.protocols, ", "), c.Protocol)
+	}
+	if p.denySudo && c.Sudo {
+		return refuse("deny_sudo", "sudo is not allowed on this profile")
+	}
+	if c.Command != "" || c.Operation == "ssh.exec" {
+		if d := p.decideCommand(c.Command); !d.Allowed {
+			return d
+		}
+	}
+	return p.decideTicket(c)
+}
+
+func (p *Policy) decideCommand(command string) Decision {
+	if p.denySudo {
+		if name := escalation(command); name != "" {
+			return refuse("deny_sudo", "the command starts %s, which is not allowed on this profile", name)
+		}
+	}
+	if rule := p.deny.search(command); rule != "" {
+		return refuse(rule, "the command matches the deny list")
+	}
+	if len(p.allow) == 0 || p.allow.admit(command) {
+		return Decision{Allowed: true}
+	}
+	if p.allow.found(command) {
+		return refuse("command_allowlist", "the command holds shell control characters, and no pattern matches all of it")
+	}
+	return refuse("command_allowlist", "the command matches no pattern of the allow list")
+}
+
+func (p *Policy) decideTicket(c Call) Decision {
+	if strings.TrimSpace(c.ChangeTicket) != "" {
+		return Decision{Allowed: true}
+	}
+	for i, name := range p.tickets {
+		if name == c.Operation || slices.Contains(c.Actions, name) {
+			return refuse(fmt.Sprintf("require_change_ticket_for[%d] %q", i, name), "%s needs a change_ticket on this profile", name)
+		}
+	}
+	return Decision{Allowed: true}
+}
+
+// ReadOnly says whether a pattern of read_only_commands declares the command to
+// change nothing. Commands with shell control must be matched whole, as under an
+// allow list.
+func (p *Policy) ReadOnly(command string) bool { return p.readOnly.admit(command) }
+
+// SessionLimit is the longest a command or tunnel may last; 0 is no limit.
+func (p *Policy) SessionLimit() time.Duration { return p.session }
+
+// ConcurrencyLimit is the number of calls that may run at once; at least 1.
+func (p *Policy) ConcurrencyLimit() int { return p.concurrency }
+
+func refuse(rule, format string, args ...any) Decision {
+	return Decision{Rule: rule, Reason: fmt.Sprintf(format, args...)}
+}
