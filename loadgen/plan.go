@@ -11,9 +11,9 @@ type Plan struct {
 	Seed        uint64 // drives payloads and arrivals; the same seed gives the same run
 	Executor    Executor
 	Files       []File      // local files made in the work directory before the first call
-	Setup       []Step      // run once per arm before the warm-up; a failure ends the run
-	Steps       []Step      // one iteration is all of them in order
-	Teardown    []Step      // run once per arm after the last call, also after an interrupt
+	Setup       []Step      // run before each arm's warm-up, once for each profile if it names ${profile}; a failure ends the run
+	Steps       []Step      // one iteration is all of them in order; a failed one ends it
+	Teardown    []Step      // run after each arm's last call as Setup is, also after an interrupt
 	Arms        []Arm       // configurations measured one after another; none means one arm named ""
 	Thresholds  []Threshold // judged on the first arm
 	Target      *Target     // the row of the targets table that grades this plan; nil leaves it ungraded
@@ -34,11 +34,18 @@ type Executor struct {
 	Kind        ExecutorKind
 	VUs         int           // closed: virtual users, at least 1
 	Rate        float64       // open: intended arrivals per second, above 0
-	MaxInFlight int           // open: an arrival that finds this many under way is dropped and counted; 0 means 1000
-	Iterations  int64         // closed: stop after this many in all; 0 means by Duration alone
+	MaxInFlight int           // open: an arrival that finds this many under way is dropped and counted; 0 means DefaultMaxInFlight
+	Sessions    int           // MCP sessions that the calls share; 0 means one for each virtual user, or DefaultSessions when open
+	Iterations  int64         // closed: stop after this many measured ones in all; 0 means by Duration alone
 	Warmup      time.Duration // not measured, comes before Duration
-	Duration    time.Duration // measured
+	Duration    time.Duration // measured; with Iterations, 0 sets no limit of time
 }
+
+// What an Executor's zero fields mean.
+const (
+	DefaultMaxInFlight = 1000
+	DefaultSessions    = 8
+)
 
 // File is a local file made before the run, filled with bytes drawn from the plan's seed.
 type File struct {
@@ -48,7 +55,9 @@ type File struct {
 
 // Step is one tool call of an iteration.
 //
-// String values inside Args may hold variables: ${profile}, ${vu}, ${iteration}, ${workdir} and ${remote_dir}.
+// String values inside Args may hold variables: ${profile}, ${vu}, ${iteration}, ${workdir} and ${remote_dir}; $${ stands for a plain ${.
+// ${iteration} is unique within an arm. ${vu} is 0 to VUs−1 when closed; when open it is the lowest number that no other iteration under
+// way has, so two calls at the same time never share it.
 type Step struct {
 	Name   string // names the result's cell; unique in the plan
 	Tool   string // advertised MCP tool name, such as "ssh_exec"

@@ -11,25 +11,26 @@ type Result struct {
 	Plan        *Plan
 	Started     time.Time
 	Elapsed     time.Duration
-	Interrupted bool   // the context ended first; the cells hold what ran until then
-	Cells       []Cell // one per arm and step, in that order
-	Thresholds  []ThresholdResult
-	Grade       *Grade // nil when the plan has no Target
+	Interrupted bool              // the context ended first; the cells hold what ran until then
+	Cells       []Cell            // one per arm and step, in that order
+	Thresholds  []ThresholdResult // of the first arm; one for each step that a threshold speaks of
+	Grade       *Grade            // nil when the plan has no Target
 	Generator   GeneratorHealth
 }
 
-// Cell is the measurement of one step under one arm, warm-up excluded.
+// Cell is the measurement of one step under one arm. It holds the calls of every iteration whose intended start lies in the measured time,
+// also those that ended after it; the rest, warm-up included, is left out.
 type Cell struct {
 	Step         string
 	Arm          string
 	Driver       DriverInfo
 	OfferedRate  float64          // open: arrivals per second that the schedule held; closed: 0
-	AchievedRate float64          // successes per second of measured time
-	Requests     int64            // calls finished inside the measured time, successes and errors
+	AchievedRate float64          // successes that ended inside the measured time, per second of it
+	Requests     int64            // successes and errors; an open executor's Requests and Dropped make up its schedule
 	Dropped      int64            // arrivals not sent because MaxInFlight was reached
 	Errors       map[string]int64 // by code; empty when none
 	Bytes        int64
-	Measured     time.Duration
+	Measured     time.Duration               // the plan's Duration, or less when the run stopped early
 	Latency      *stats.Histogram            // successes, from Intended
 	Service      *stats.Histogram            // successes, from Start
 	Failed       *stats.Histogram            // errors, from Intended
@@ -38,6 +39,15 @@ type Cell struct {
 	Reused       int64                       // successes whose connection was open already
 	ErrorSamples map[string]string           // one message for each error code, for the report
 	Windows      []Window
+}
+
+// errorCount is the number of calls that failed.
+func (c *Cell) errorCount() int64 {
+	var n int64
+	for _, v := range c.Errors {
+		n += v
+	}
+	return n
 }
 
 // Window is a stretch of measured time, for charts over time. Widths are equal; the width doubles so that at most 300 remain.
