@@ -1,0 +1,121 @@
+package secret
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// document is the content of a secret file.
+type document struct {
+	Username       string
+	PrivateKey     Value
+	PrivateKeyPath string
+	Password       Value
+	Passphrase     Value
+
+	at map[string]position // of each field's value
+}
+
+type position struct{ line, column int }
+
+var fieldNames = []string{"username", "private_key", "private_key_path", "password", "passphrase"}
+
+// parseDocument reads JSON or YAML strictly. Unlike the decoder of the YAML
+// package it reports every mistake at once, and never with a piece of the text:
+// not even the name of an unknown field, since that may be a misplaced secret.
+func parseDocument(source string, data []byte) (*document, error) {
+	file, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return nil, syntaxError(source, err)
+	}
+	fields, err := mapping(source, file)
+	if err != nil {
+		return nil, err
+	}
+	doc := &document{at: map[string]position{}}
+	var mistakes []error
+	for _, field := range fields {
+		if err := doc.set(source, field); err != nil {
+			mistakes = append(mistakes, err)
+		}
+	}
+	if len(mistakes) > 0 {
+		return nil, errors.Join(mistakes...)
+	}
+	return doc, nil
+}
+
+func syntaxError(source string, err error) error {
+	e := &Error{Source: source, Message: "not valid JSON or YAML", Remedy: "check quotes, commas, brackets and indentation, and that no field is there twice"}
+	if y, ok := errors.AsType[yaml.Error](err); ok && y.GetToken() != nil {
+		e.Line, e.Column = y.GetToken().Position.Line, y.GetToken().Position.Column
+	}
+	return e
+}
+
+func mapping(source string, file *ast.File) ([]*ast.MappingValueNode, error) {
+	if len(file.Docs) == 1 {
+		switch body := file.Docs[0].Body.(type) {
+		case *ast.MappingNode:
+			return body.Values, nil
+		case *ast.MappingValueNode:
+			return []*ast.MappingValueNode{body}, nil
+		}
+	}
+	return nil, &Error{Source: source, Line: 1, Column: 1, Message: "not one object with fields",
+		Remedy: "write an object with " + strings.Join(fieldNames, ", ")}
+}
+
+func (d *document) set(source string, field *ast.MappingValueNode) error {
+	token := field.Key.GetToken()
+	name := token.Value
+	fail := func(field, message, remedy string) error {
+		return &Error{Source: source, Line: token.Position.Line, Column: token.Position.Column, Field: field, Message: message, Remedy: remedy}
+	}
+	target := d.field(name)
+	if !target.IsValid() {
+		return fail("", "unknown field", "use only "+strings.Join(fieldNames, ", "))
+	}
+	if t := field.Value.GetToken(); t != nil {
+		d.at[name] = position{t.Position.Line, t.Position.Column}
+	}
+	var text string
+	switch v := field.Value.(type) {
+	case *ast.StringNode:
+		text = v.Value
+	case *ast.LiteralNode:
+		text = v.Value.Value
+	case *ast.NullNode:
+		return nil
+	default:
+		return fail(name, fmt.Sprintf("holds a %s, not a string", strings.ToLower(v.Type().YAMLName())), "put the value in quotes")
+	}
+	if target.Kind() == reflect.String {
+		target.SetString(text)
+	} else {
+		target.Set(reflect.ValueOf(NewValue(text)))
+	}
+	return nil
+}
+
+func (d *document) field(name string) reflect.Value {
+	switch name {
+	case "username":
+		return reflect.ValueOf(&d.Username).Elem()
+	case "private_key":
+		return reflect.ValueOf(&d.PrivateKey).Elem()
+	case "private_key_path":
+		return reflect.ValueOf(&d.PrivateKeyPath).Elem()
+	case "password":
+		return reflect.ValueOf(&d.Password).Elem()
+	case "passphrase":
+		return reflect.ValueOf(&d.Passphrase).Elem()
+	}
+	return reflect.Value{}
+}
