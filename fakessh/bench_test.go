@@ -1,0 +1,90 @@
+package fakessh_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/pkg/sftp"
+	gossh "golang.org/x/crypto/ssh"
+
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
+)
+
+// BenchmarkExec runs echo over open connections with so many in flight.
+func BenchmarkExec(b *testing.B) {
+	for _, load := range []struct{ inFlight, conns int }{{1, 1}, {8, 1}, {64, 1}, {64, 8}} {
+		b.Run(fmt.Sprintf("inflight=%d/conns=%d", load.inFlight, load.conns), func(b *testing.B) {
+			host := start(b, fakessh.Options{})
+			clients := make([]*gossh.Client, load.conns)
+			for i := range clients {
+				clients[i] = dial(b, host)
+			}
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for i := range load.inFlight {
+				wg.Go(func() {
+					for left.Add(-1) >= 0 {
+						if err := bareExec(clients[i%len(clients)], "echo hello"); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "exec/s")
+		})
+	}
+}
+
+// bareExec runs a command on a raw channel, without the three goroutines of a
+// gossh.Session.
+func bareExec(client *gossh.Client, line string) error {
+	ch, reqs, err := client.OpenChannel("session", nil)
+	if err != nil {
+		return err
+	}
+	defer ch.Close()
+	if _, err := ch.SendRequest("exec", false, gossh.Marshal(struct{ Line string }{line})); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, ch); err != nil {
+		return err
+	}
+	for req := range reqs {
+		if req.Type == "exit-status" && req.Payload[3] == 0 {
+			return nil
+		}
+	}
+	return io.ErrUnexpectedEOF
+}
+
+// BenchmarkStore uploads 1 MiB on an open SFTP session.
+func BenchmarkStore(b *testing.B) {
+	host := start(b, fakessh.Options{})
+	client, err := sftp.NewClient(dial(b, host), sftp.UseConcurrentWrites(true))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	content := fakessh.Pattern(1 << 20)
+	b.SetBytes(int64(len(content)))
+	for b.Loop() {
+		f, err := client.Create("/file")
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := f.ReadFrom(bytes.NewReader(content)); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package fakessh
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gliderlabs/ssh"
+	gossh "golang.org/x/crypto/ssh"
+)
+
+// conn is one TCP connection.
+type conn struct {
+	net.Conn
+	sessions atomic.Int64 // open session channels
+}
+
+// cut ends the connection with a reset.
+func (c *conn) cut() {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+	c.Conn.Close()
+}
+
+// SetDeadline keeps the library from setting no deadline before each read and
+// write, which costs a lock each time.
+func (c *conn) SetDeadline(t time.Time) error {
+	if t.IsZero() {
+		return nil
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+// connKey finds the *conn in the context of a connection.
+type connKey struct{}
+
+func bindConn(ctx ssh.Context, c net.Conn) net.Conn {
+	ctx.SetValue(connKey{}, c)
+	return c
+}
+
+// serveConn serves one connection in a goroutine that Close waits for.
+func (h *Host) serveConn(raw net.Conn) {
+	c := &conn{Conn: raw}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		raw.Close()
+		return
+	}
+	h.conns[c] = struct{}{}
+	h.stats.opened()
+	h.wg.Go(func() {
+		defer h.dropConn(c)
+		h.delays.wait(context.Background(), h.delays.connect)
+		h.server.HandleConn(c)
+	})
+}
+
+func (h *Host) dropConn(c *conn) {
+	c.Close()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.conns, c)
+	h.stats.closed()
+}
+
+// checkPassword admits everyone unless there are Users.
+func (h *Host) checkPassword(ctx ssh.Context, password string) bool {
+	if h.opts.Users == nil {
+		return true
+	}
+	want := h.opts.Users[ctx.User()].Password
+	ok := want != "" && subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1
+	if !ok {
+		h.stats.authFailures.Add(1)
+	}
+	return ok
+}
+
+// checkKey admits everyone unless there are Users.
+func (h *Host) checkKey(ctx ssh.Context, key ssh.PublicKey) bool {
+	if h.opts.Users == nil {
+		return true
+	}
+	user, known := h.opts.Users[ctx.User()]
+	ok := known && (h.profile.is(key) ||
+		slices.ContainsFunc(user.AuthorizedKeys, func(k gossh.PublicKey) bool { return ssh.KeysEqual(k, key) }))
+	if !ok {
+		h.stats.authFailures.Add(1)
+	}
+	return ok
+}
+
+// blocked names what Close waited for in vain.
+func (h *Host) blocked() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var names []string
+	for s := range h.sessions {
+		names = append(names, fmt.Sprintf("%q of %s", s.what(), s.conn.RemoteAddr()))
+	}
+	slices.Sort(names)
+	return fmt.Errorf("fakessh: close: after %v still running: %d connections, %d sessions (%s)",
+		closeGrace, len(h.conns), len(names), strings.Join(names, ", "))
+}
+
+func isClosedError(err error) bool { return errors.Is(err, net.ErrClosed) }
+
+func homeDir(dir string) string { return path.Clean("/" + dir) }

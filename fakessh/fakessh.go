@@ -1,0 +1,217 @@
+// Package fakessh is an SSH host in the process that asks for it, in the shape
+// of net/http/httptest: [Start] listens on loopback, [Host.Addr] tells where,
+// [Host.Close] waits until all is gone.
+//
+// A host runs commands from a small table of Go functions (command.go and
+// builtin.go; add your own with [Host.Handle]), serves SFTP over one tree in
+// memory ([Host.FS]), and counts what it did ([Host.Stats]). Nothing on the
+// machine is read, run or written, except by [Host.WriteProfile], which leaves a
+// profile and its secret ready for a server that shall connect to the host.
+//
+// Of SSH it offers what a command runner needs: password and public key
+// authentication, session channels with exec and the sftp subsystem, pty and env
+// requests, signals, exit-status and exit-signal. There is no interactive shell
+// and no forwarding.
+package fakessh
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gliderlabs/ssh"
+	gossh "golang.org/x/crypto/ssh"
+
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh/memfs"
+)
+
+// closeGrace is how long Close waits for what still runs.
+const closeGrace = 5 * time.Second
+
+// Options configures a host. The zero value listens on a free loopback port with
+// a fresh host key and accepts every user, key and password.
+type Options struct {
+	// Addr is the TCP address to listen on, "127.0.0.1:0" if empty.
+	Addr string
+	// Users are those who may log in; nil admits everyone.
+	Users map[string]User
+	// HostKey identifies the host; nil means a fresh ed25519 key.
+	HostKey gossh.Signer
+	// Home is where commands and SFTP sessions start and relative paths are
+	// resolved, "/" if empty. It is created in the tree.
+	Home string
+	// Latency slows operations down; the zero value does not.
+	Latency Latency
+	// MaxSessions bounds the session channels open on one connection; further
+	// ones are refused as OpenSSH does. 0 means no bound. As in OpenSSH, a
+	// channel that the client closes counts until its command has ended.
+	MaxSessions int
+	// Handlers are commands by name, beside or instead of the built-in ones.
+	Handlers map[string]Handler
+	// FS is the tree to serve, an empty unbounded one if nil.
+	FS *memfs.FS
+}
+
+// User says how one user may log in; either suffices, and the zero value admits
+// the user by neither.
+type User struct {
+	Password       string // empty means that no password is accepted
+	AuthorizedKeys []gossh.PublicKey
+}
+
+// Host is a running SSH host, safe for concurrent use. The one who started it
+// calls Close.
+type Host struct {
+	opts     Options
+	listener net.Listener
+	server   *ssh.Server
+	fs       *memfs.FS
+	home     string
+	delays   *delays
+	stats    stats
+	commands commandTable
+	profile  profileKey
+
+	mu       sync.Mutex
+	closed   bool
+	conns    map[*conn]struct{}
+	sessions map[*session]struct{}
+	wg       sync.WaitGroup // accept loop, connections and sessions; Add needs mu and !closed
+}
+
+// Start starts a host. It panics if it cannot listen on the address, since there
+// is nothing that a test could do about it.
+func Start(opts Options) *Host {
+	h, err := Listen(opts)
+	if err != nil {
+		panic(err)
+	}
+	return h
+}
+
+// Listen is Start for programs: it returns the error that Start panics with.
+func Listen(opts Options) (*Host, error) {
+	if opts.Addr == "" {
+		opts.Addr = "127.0.0.1:0"
+	}
+	if opts.HostKey == nil {
+		opts.HostKey = newKey()
+	}
+	if opts.FS == nil {
+		opts.FS = memfs.New(memfs.Options{})
+	}
+	h := &Host{
+		opts: opts, fs: opts.FS, home: homeDir(opts.Home), delays: newDelays(opts.Latency),
+		conns: make(map[*conn]struct{}), sessions: make(map[*session]struct{}),
+	}
+	if err := h.fs.MkdirAll(h.home, 0o755); err != nil {
+		return nil, fmt.Errorf("fakessh: home: %v", err)
+	}
+	h.commands.init(opts.Handlers)
+	h.server = h.newServer()
+	l, err := net.Listen("tcp", opts.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("fakessh: %v", err)
+	}
+	h.listener = l
+	h.wg.Go(h.accept)
+	return h, nil
+}
+
+// newKey makes an ed25519 key. Neither step can fail.
+func newKey() gossh.Signer {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	signer, err := gossh.NewSignerFromKey(key)
+	if err != nil {
+		panic(err)
+	}
+	return signer
+}
+
+func (h *Host) newServer() *ssh.Server {
+	return &ssh.Server{
+		HostSigners:      []ssh.Signer{h.opts.HostKey},
+		Version:          "fakessh",
+		PasswordHandler:  h.checkPassword,
+		PublicKeyHandler: h.checkKey,
+		ConnCallback:     bindConn,
+		ChannelHandlers:  map[string]ssh.ChannelHandler{"session": h.serveSession},
+		RequestHandlers:  map[string]ssh.RequestHandler{"keepalive@openssh.com": answerKeepalive},
+	}
+}
+
+// answerKeepalive says yes, so that a client can tell a live host from one that
+// merely knows no such request.
+func answerKeepalive(ssh.Context, *ssh.Server, *gossh.Request) (bool, []byte) { return true, nil }
+
+// accept serves connections until the listener is closed.
+func (h *Host) accept() {
+	for {
+		c, err := h.listener.Accept()
+		if err == nil {
+			h.serveConn(c)
+			continue
+		}
+		if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			continue
+		}
+		if h.isClosed() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond) // out of file descriptors
+	}
+}
+
+func (h *Host) isClosed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.closed
+}
+
+// Addr returns the host and port to dial.
+func (h *Host) Addr() string { return h.listener.Addr().String() }
+
+// HostKey returns the public key that the host proves to own.
+func (h *Host) HostKey() gossh.PublicKey { return h.opts.HostKey.PublicKey() }
+
+// FS returns the tree behind SFTP and the commands.
+func (h *Host) FS() *memfs.FS { return h.fs }
+
+// CloseClientConnections cuts every TCP connection at once, without a goodbye.
+// The host goes on accepting new ones.
+func (h *Host) CloseClientConnections() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.conns {
+		c.cut()
+	}
+}
+
+// Close stops listening, cuts all connections, cancels all commands and waits
+// for them up to five seconds. The error names what still runs then; it keeps
+// running. A second Close waits again and is otherwise harmless.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	err := h.listener.Close()
+	h.CloseClientConnections()
+
+	done := make(chan struct{})
+	go func() { h.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		if err != nil && !isClosedError(err) {
+			return fmt.Errorf("fakessh: close: %v", err)
+		}
+		return nil
+	case <-time.After(closeGrace):
+		return h.blocked()
+	}
+}

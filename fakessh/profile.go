@@ -1,0 +1,183 @@
+package fakessh
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/gliderlabs/ssh"
+	gossh "golang.org/x/crypto/ssh"
+)
+
+// profileKey is a client key that the host makes for the profiles it writes and
+// accepts for each of its users.
+type profileKey struct {
+	once   sync.Once
+	pem    string
+	public gossh.PublicKey
+
+	mu   sync.RWMutex
+	made gossh.PublicKey // public, once it is in use
+}
+
+// private returns the key in OpenSSH's format.
+func (k *profileKey) private() string {
+	k.once.Do(func() {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			panic(err) // the system has no randomness
+		}
+		block, err := gossh.MarshalPrivateKey(key, "fakessh")
+		if err != nil {
+			panic(err) // ed25519 is supported
+		}
+		signer, err := gossh.NewSignerFromKey(key)
+		if err != nil {
+			panic(err)
+		}
+		k.pem, k.public = string(pem.EncodeToMemory(block)), signer.PublicKey()
+		k.mu.Lock()
+		k.made = k.public
+		k.mu.Unlock()
+	})
+	return k.pem
+}
+
+// is reports whether key is the profile key.
+func (k *profileKey) is(key gossh.PublicKey) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.made != nil && ssh.KeysEqual(k.made, key)
+}
+
+// KnownHostsLine returns a line for a known_hosts file, without its newline.
+func (h *Host) KnownHostsLine() string {
+	host, port := h.dialAddr()
+	return fmt.Sprintf("[%s]:%d %s", host, port, authorizedKey(h.HostKey()))
+}
+
+// dialAddr is Addr with loopback in the place of an unspecified address.
+func (h *Host) dialAddr() (host string, port int) {
+	addr := h.listener.Addr().(*net.TCPAddr)
+	if addr.IP.IsUnspecified() {
+		return "127.0.0.1", addr.Port
+	}
+	return addr.IP.String(), addr.Port
+}
+
+func authorizedKey(key gossh.PublicKey) string {
+	return strings.TrimSpace(string(gossh.MarshalAuthorizedKey(key)))
+}
+
+type profileDoc struct {
+	ID        string     `json:"id"`
+	Host      string     `json:"host"`
+	Port      int        `json:"port"`
+	Username  string     `json:"username"`
+	Protocols []string   `json:"protocols"`
+	Auth      profileRef `json:"auth"`
+	HostKey   string     `json:"host_key"`
+	Policy    policyDoc  `json:"policy"`
+	Tags      []string   `json:"tags"`
+	About     string     `json:"description"`
+}
+
+type profileRef struct {
+	Type string `json:"type"`
+	Ref  string `json:"ref"`
+}
+
+type policyDoc struct {
+	MaxConcurrentSessions int      `json:"max_concurrent_sessions"`
+	LocalRoots            []string `json:"local_roots"`
+}
+
+type secretDoc struct {
+	Username   string `json:"username"`
+	PrivateKey string `json:"private_key,omitempty"`
+	Password   string `json:"password,omitempty"`
+}
+
+// WriteProfile writes dir/profiles/ID.json and dir/secrets/ID.json, ready for
+// openaccess-mcp serve. The profile pins the host key; localRoots bound which
+// local files transfers may name ("." if none are given). The user is the first
+// by name of Options.Users, or "fake"; the secret is the user's password, or
+// else a key made for the purpose that the host accepts for all its users. The
+// files are readable by their owner only and replace those of an earlier run.
+func (h *Host) WriteProfile(dir, id string, localRoots ...string) error {
+	if id == "" || id != filepath.Base(id) || id == "." || id == ".." {
+		return fmt.Errorf("fakessh: profile id %q is no file name; use letters, digits and dashes", id)
+	}
+	if len(localRoots) == 0 {
+		localRoots = []string{"."}
+	}
+	host, port := h.dialAddr()
+	secret := h.secret()
+	profile := profileDoc{
+		ID: id, Host: host, Port: port, Username: secret.Username,
+		Protocols: []string{"ssh", "sftp", "rsync", "tunnel", "vpn"},
+		Auth:      profileRef{"file_ref", id},
+		HostKey:   authorizedKey(h.HostKey()),
+		Policy:    policyDoc{1000, localRoots},
+		Tags:      []string{"fake"},
+		About:     "fakessh on " + net.JoinHostPort(host, strconv.Itoa(port)),
+	}
+	if err := writeDoc(filepath.Join(dir, "profiles"), id, profile); err != nil {
+		return err
+	}
+	return writeDoc(filepath.Join(dir, "secrets"), id, secret)
+}
+
+// WriteProfiles writes n profiles with the ids PREFIX-1 to PREFIX-n, all of this
+// host, and returns the ids.
+func (h *Host) WriteProfiles(dir, prefix string, n int, localRoots ...string) ([]string, error) {
+	var ids []string
+	for i := range n {
+		id := prefix + "-" + strconv.Itoa(i+1)
+		if err := h.WriteProfile(dir, id, localRoots...); err != nil {
+			return ids, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+func (h *Host) secret() secretDoc {
+	name := "fake"
+	if len(h.opts.Users) > 0 {
+		name = slices.Sorted(maps.Keys(h.opts.Users))[0]
+		if password := h.opts.Users[name].Password; password != "" {
+			return secretDoc{Username: name, Password: password}
+		}
+	}
+	return secretDoc{Username: name, PrivateKey: h.profile.private()}
+}
+
+// writeDoc writes dir/id.json for its owner only, whatever was there before.
+func writeDoc(dir, id string, doc any) error {
+	text, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil {
+		return fmt.Errorf("fakessh: profile %s: %v", id, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("fakessh: %w", err)
+	}
+	name := filepath.Join(dir, id+".json")
+	if err := os.WriteFile(name, append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("fakessh: %w", err)
+	}
+	if err := os.Chmod(name, 0o600); err != nil {
+		return fmt.Errorf("fakessh: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+package fakessh
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+)
+
+// Stats are counts since the host started.
+type Stats struct {
+	Connections     int64 // TCP connections accepted
+	OpenConnections int64
+	Sessions        int64 // session channels accepted
+	OpenSessions    int64 // with their command, until it has returned
+	Running         int64 // commands whose handler has not returned
+	AuthFailures    int64 // passwords and keys refused; one login may try several
+	// Commands holds what happened to each command, by its first word, sudo
+	// left out. All unknown commands count under "".
+	Commands map[string]CommandStats
+}
+
+// CommandStats counts the runs of one command.
+type CommandStats struct {
+	Started  int64 // the handler was called
+	Finished int64 // it returned by itself
+	Killed   int64 // it returned after a signal, or after its channel was closed
+}
+
+type stats struct {
+	connsOpened, connsClosed       atomic.Int64
+	sessionsOpened, sessionsClosed atomic.Int64
+	authFailures                   atomic.Int64
+
+	mu       sync.Mutex
+	running  int64
+	commands map[string]CommandStats
+}
+
+func (s *stats) opened() { s.connsOpened.Add(1) }
+func (s *stats) closed() { s.connsClosed.Add(1) }
+
+func (s *stats) commandStarted(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.commands == nil {
+		s.commands = make(map[string]CommandStats)
+	}
+	s.running++
+	c := s.commands[name]
+	c.Started++
+	s.commands[name] = c
+}
+
+func (s *stats) commandEnded(name string, killed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running--
+	c := s.commands[name]
+	if killed {
+		c.Killed++
+	} else {
+		c.Finished++
+	}
+	s.commands[name] = c
+}
+
+// Stats returns the counts as they are now.
+func (h *Host) Stats() Stats {
+	s := &h.stats
+	closedConns, closedSessions := s.connsClosed.Load(), s.sessionsClosed.Load()
+	out := Stats{
+		Connections:  s.connsOpened.Load(),
+		Sessions:     s.sessionsOpened.Load(),
+		AuthFailures: s.authFailures.Load(),
+	}
+	out.OpenConnections = out.Connections - closedConns
+	out.OpenSessions = out.Sessions - closedSessions
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out.Running = s.running
+	out.Commands = maps.Clone(s.commands)
+	return out
+}
