@@ -1,0 +1,272 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen/stats"
+	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// histogram holds n durations that climb evenly from low to high.
+func histogram(n int, low, high time.Duration) *stats.Histogram {
+	h := &stats.Histogram{}
+	for i := range n {
+		h.Record(low + (high-low)*time.Duration(i)/time.Duration(n))
+	}
+	return h
+}
+
+func execRun() *loadgen.Result {
+	info := loadgen.DriverInfo{Kind: "stdio", ServerVersion: "1.2.3", PID: 42, Address: "/usr/local/bin/openaccess-mcp"}
+	cell := func(arm string, errs int64, low, high time.Duration) loadgen.Cell {
+		return loadgen.Cell{
+			Step: "exec", Arm: arm, Driver: info, OfferedRate: 200, AchievedRate: 199.8, Requests: 3000, Bytes: 24000, Measured: 15 * time.Second,
+			Errors: map[string]int64{}, Latency: histogram(3000-int(errs), low, high), Service: histogram(3000, low, high), Lateness: histogram(3000, 0, time.Millisecond),
+			Timing: map[string]*stats.Histogram{"remote": histogram(3000, low/2, high/2)},
+		}
+	}
+	pooled, unpooled := cell("pooled", 0, time.Millisecond, 6*time.Millisecond), cell("unpooled", 7, 9*time.Millisecond, 80*time.Millisecond)
+	unpooled.Errors["CONNECTION_FAILED"] = 7
+	unpooled.ErrorSamples = map[string]string{"CONNECTION_FAILED": "dial 127.0.0.1:22: connection refused"}
+	return &loadgen.Result{
+		Plan: &loadgen.Plan{
+			Name: "ssh-exec", Operation: "ssh.exec", Seed: 7, Executor: loadgen.Executor{Kind: loadgen.Open, Rate: 200},
+			Target: &loadgen.Target{Operation: "ssh.exec", Target: 100 * time.Millisecond, Acceptable: 500 * time.Millisecond},
+		},
+		Started: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), Elapsed: 34 * time.Second,
+		Cells:      []loadgen.Cell{pooled, unpooled},
+		Thresholds: []loadgen.ThresholdResult{{Expr: "error_rate<0.1%", Step: "exec", Value: "0%", OK: true}},
+		Grade:      &loadgen.Grade{Statistic: "p95", Step: "exec", Value: 5750 * time.Microsecond, Band: loadgen.BandTarget, Why: "5.75ms is below 100ms"},
+		Generator:  loadgen.GeneratorHealth{CPU: 9 * time.Second, LatenessP99: time.Millisecond, Valid: true},
+	}
+}
+
+func sftpRun() *loadgen.Result {
+	cell := func(step string, h *stats.Histogram) loadgen.Cell {
+		return loadgen.Cell{
+			Step: step, Driver: loadgen.DriverInfo{Kind: "stdio"}, OfferedRate: 10, AchievedRate: 10, Requests: 150,
+			Bytes: 150 << 20, Measured: 15 * time.Second, Latency: h,
+		}
+	}
+	return &loadgen.Result{
+		Plan: &loadgen.Plan{
+			Name: "sftp-1mb", Operation: "sftp.transfer", Executor: loadgen.Executor{Kind: loadgen.Open, Rate: 10, MaxInFlight: 100},
+			Target: &loadgen.Target{Target: time.Second, Acceptable: 5 * time.Second},
+		},
+		Started: time.Date(2026, 3, 4, 5, 6, 42, 0, time.UTC), Elapsed: 17 * time.Second,
+		Cells:      []loadgen.Cell{cell("upload", histogram(150, time.Second, 7*time.Second)), cell("download", histogram(15, 8*time.Millisecond, 9*time.Millisecond))},
+		Thresholds: []loadgen.ThresholdResult{{Expr: "p99<1s", Step: "download", Value: "no data"}},
+		Grade:      &loadgen.Grade{Statistic: "p95", Step: "upload", Value: 6700 * time.Millisecond, Band: loadgen.BandPoor, Why: "6.7s is beyond 5s"},
+		Generator:  loadgen.GeneratorHealth{Valid: true},
+	}
+}
+
+func sample(t *testing.T, runs ...*loadgen.Result) *result.Doc {
+	t.Helper()
+	d, err := result.FromRun(result.Meta{
+		ID: "20260304T050607Z-0001", Git: "0123abcd", Command: "loadgen run ssh-exec sftp-1mb --seed 7",
+		Host: result.Host{CPU: "Example CPU", Cores: 2, OS: "linux/amd64", Go: "go1.26"}, Target: result.Target{Kind: "fake"},
+		Planned: []result.Planned{{
+			Scenario: "rsync-100", Why: "planned: no working operation yet",
+			Target: loadgen.Target{Operation: "rsync.sync", Target: 10 * time.Second, Acceptable: 30 * time.Second},
+		}},
+	}, runs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func render(t *testing.T, format string, d *result.Doc) string {
+	t.Helper()
+	r, err := Renderer(format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := r(&b, d); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestGolden(t *testing.T) {
+	docs := map[string]*result.Doc{"held": sample(t, execRun()), "failed": sample(t, execRun(), sftpRun())}
+	ext := map[string]string{"text": "txt", "json": "json", "markdown": "md", "html": "html", "junit": "xml"}
+	for name, d := range docs {
+		for _, format := range Formats() {
+			t.Run(name+"/"+format, func(t *testing.T) {
+				got := render(t, format, d)
+				file := filepath.Join("testdata", name+"."+ext[format])
+				if *update {
+					if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got != string(want) {
+					t.Errorf("differs from %s; look, then run go test -update\n%s", file, got)
+				}
+			})
+		}
+	}
+}
+
+func TestTextFitsTheTerminal(t *testing.T) {
+	d := sample(t, execRun(), sftpRun())
+	d.Run.Server.Path = strings.Repeat("/long", 50)
+	d.Scenarios[0].ErrorSamples = map[string]string{"INTERNAL_ERROR": strings.Repeat("word ", 200)}
+	d.Scenarios[0].Errors["INTERNAL_ERROR"] = 1
+	for line := range strings.Lines(render(t, "text", d)) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > textWidth {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
+
+func TestUnknownFormat(t *testing.T) {
+	if _, err := Renderer("pdf"); err == nil || !strings.Contains(err.Error(), "markdown") {
+		t.Errorf("got %v, want an error that names the formats", err)
+	}
+}
+
+type brokenWriter struct{}
+
+var errBroken = errors.New("broken")
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
+
+func TestRenderersReturnTheWritersError(t *testing.T) {
+	d := sample(t, execRun())
+	for _, format := range Formats() {
+		r, _ := Renderer(format)
+		if err := r(brokenWriter{}, d); !errors.Is(err, errBroken) {
+			t.Errorf("%s: got %v", format, err)
+		}
+	}
+}
+
+// hostile texts try to open markup, leave a table, end a block of code, move the cursor, and turn the reading direction around.
+var hostile = []string{
+	"<script>alert(1)</script>", `"><img src=x onerror=alert(1)>`, "a | b | c", "x\n\n# heading\n- item", "[link](javascript:alert(1))",
+	"![i](https://evil.example/p.png)", "https://evil.example", "www.evil.example", "@someone", "`code` *bold* _it_", "```\nrm -rf /\n```",
+	"\x1b[2J\x1b]0;title\x07", "\u202egnp.exe", "]]></failure><x/>", "{{.Command}}", "\x00\xff", "--> <!-- ",
+}
+
+func hostileDoc(t *testing.T, text string) *result.Doc {
+	d := sample(t, execRun(), sftpRun())
+	d.Run = result.Run{
+		ID: text, Git: text, Command: text, Host: result.Host{CPU: text, OS: text, Go: text},
+		Server: result.Server{Version: text, Path: text, Transport: text, Config: text}, Target: result.Target{Kind: text, Faults: text},
+	}
+	d.Verdict.Failed = []string{text}
+	for i := range d.Scenarios {
+		s := &d.Scenarios[i]
+		s.Name, s.Operation, s.Step = text, text, text
+		s.Errors, s.ErrorSamples = map[string]int64{text: 1}, map[string]string{text: text}
+		s.Thresholds = []result.Threshold{{Expr: text, Value: text}}
+		if s.Grade != nil {
+			s.Grade.Statistic, s.Grade.Why, s.Grade.Band = text, text, loadgen.Band(text)
+		}
+	}
+	return d
+}
+
+func TestHostileTextStaysText(t *testing.T) {
+	for _, text := range hostile {
+		d := hostileDoc(t, text)
+		plain := hostileDoc(t, "plain")
+		t.Run("text", func(t *testing.T) { noControl(t, render(t, "text", d)) })
+		t.Run("markdown", func(t *testing.T) { markdownHolds(t, render(t, "markdown", d), render(t, "markdown", plain)) })
+		t.Run("html", func(t *testing.T) {
+			got, want := render(t, "html", d), render(t, "html", plain)
+			noControl(t, got)
+			if strings.Count(got, "<") != strings.Count(want, "<") {
+				t.Errorf("%q adds markup:\n%s", text, got)
+			}
+		})
+		t.Run("junit", func(t *testing.T) { sameElements(t, render(t, "junit", d), render(t, "junit", plain)) })
+		t.Run("json", func(t *testing.T) { noControl(t, strings.ReplaceAll(render(t, "json", d), `\u202e`, "")) })
+	}
+}
+
+func noControl(t *testing.T, s string) {
+	t.Helper()
+	for _, r := range s {
+		if r < ' ' && r != '\n' || r == 0x7f {
+			t.Fatalf("control character %#x in the report", r)
+		}
+	}
+}
+
+// markdownHolds compares the shape of two reports: lines, table cells, fences and what HTML or links could begin with.
+func markdownHolds(t *testing.T, got, want string) {
+	t.Helper()
+	noControl(t, got)
+	for _, begin := range []string{"\n", "|", "[", "](", "<", "*", "_"} {
+		g, w := got, want
+		if i := strings.LastIndex(g, "\n```"); i >= 0 { // the command is a block of its own, checked below
+			g, w = g[:strings.Index(g, "Run it again")], w[:strings.Index(w, "Run it again")]
+		}
+		g = strings.ReplaceAll(g, "<!-- -->", "")
+		if strings.Count(g, begin) != strings.Count(w, begin) {
+			t.Errorf("%d times %q, want %d:\n%s", strings.Count(g, begin), begin, strings.Count(w, begin), g)
+		}
+		for _, link := range []string{"://", "www.", "@"} {
+			if strings.Contains(got[:strings.Index(got, "Run it again")], link) {
+				t.Errorf("%q is left for GitHub to link", link)
+			}
+		}
+	}
+	block := strings.Split(strings.TrimSpace(got[strings.Index(got, "Run it again:"):]), "\n")[2:]
+	if len(block) != 3 || block[0] != block[2] || strings.Contains(block[1], block[0]) {
+		t.Errorf("the command leaves its block: %q", block)
+	}
+}
+
+func sameElements(t *testing.T, got, want string) {
+	t.Helper()
+	count := func(s string) (n int) {
+		for d := xml.NewDecoder(strings.NewReader(s)); ; {
+			tok, err := d.Token()
+			if err == io.EOF {
+				return n
+			}
+			if err != nil {
+				t.Fatalf("not valid XML: %v\n%s", err, s)
+			}
+			if _, ok := tok.(xml.StartElement); ok {
+				n++
+			}
+		}
+	}
+	if count(got) != count(want) {
+		t.Errorf("another number of elements:\n%s", got)
+	}
+}
+
+func TestDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 ns", 999: "999 ns", 1500: "1.50 µs", 43210 * time.Microsecond: "43.2 ms", 123456 * time.Microsecond: "123 ms", 90 * time.Second: "90.0 s",
+	} {
+		if got := Duration(d); got != want {
+			t.Errorf("Duration(%d) = %q, want %q", d, got, want)
+		}
+	}
+}

@@ -1,0 +1,183 @@
+// Package result is the on-disk form of a measurement: result.json, schema "openaccess.loadgen/result/v1".
+//
+// Start with Doc, which is the file. FromRun makes one from what the load generator measured, Write and Read move it, and
+// Doc.Findings says what did not hold. Renderers, gates and histories work on a Doc and never on the run itself.
+package result
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+)
+
+// Schema names the version of the file's layout.
+const Schema = "openaccess.loadgen/result/v1"
+
+// Doc is one result file. Durations are integer nanoseconds unless a name ends in _s, sizes bytes, rates per second.
+type Doc struct {
+	Schema      string          `json:"schema"`
+	Run         Run             `json:"run"`
+	Scenarios   []Scenario      `json:"scenarios"`
+	Generator   Generator       `json:"generator"`
+	Gate        json.RawMessage `json:"gate,omitempty"`
+	Capacity    json.RawMessage `json:"capacity,omitempty"`
+	Calibration json.RawMessage `json:"calibration,omitempty"`
+	Verdict     Verdict         `json:"verdict"`
+}
+
+// Run says what was run, when, where and against what.
+type Run struct {
+	ID        string    `json:"id"`
+	Started   time.Time `json:"started"`
+	DurationS float64   `json:"duration_s"`
+	Seed      uint64    `json:"seed"`
+	Git       string    `json:"git,omitempty"` // revision that the load generator was built from
+	Command   string    `json:"command"`       // runs the same again, quoted for a POSIX shell
+	Host      Host      `json:"host"`
+	Server    Server    `json:"server"`
+	Target    Target    `json:"target"`
+	Shard     string    `json:"shard,omitempty"` // "i/n" where the load was split
+}
+
+// Host is the machine that the load generator ran on.
+type Host struct {
+	CPU   string `json:"cpu"`
+	Cores int    `json:"cores"`
+	OS    string `json:"os"`
+	Go    string `json:"go"`
+}
+
+// Server is what was measured.
+type Server struct {
+	Version   string `json:"version,omitempty"`
+	Path      string `json:"path,omitempty"` // of the binary, or the URL
+	Transport string `json:"transport"`      // "stdio", "http" or "inprocess"
+	PID       int    `json:"pid,omitempty"`
+	Config    string `json:"config,omitempty"` // the configuration file given to the run
+}
+
+// Target is what the server worked on.
+type Target struct {
+	Kind   string `json:"kind"` // "fake", "profiles", or "remote" where the server at a URL has its own
+	Faults string `json:"faults,omitempty"`
+}
+
+// Scenario is one cell: a step of a scenario under one arm. A row of the targets table that was not run is one without a driver.
+type Scenario struct {
+	Name         string                   `json:"name"`
+	Operation    string                   `json:"operation"`
+	Step         string                   `json:"step,omitempty"`
+	Arm          string                   `json:"arm,omitempty"`
+	Driver       string                   `json:"driver,omitempty"`
+	Executor     string                   `json:"executor,omitempty"`
+	InFlight     int                      `json:"in_flight,omitempty"`    // closed: virtual users; open: the bound
+	OfferedRate  float64                  `json:"offered_rate,omitempty"` // open executor only
+	AchievedRate float64                  `json:"achieved_rate"`
+	Requests     int64                    `json:"requests"`
+	Dropped      int64                    `json:"dropped"`
+	Errors       map[string]int64         `json:"errors"`                  // by code
+	ErrorSamples map[string]string        `json:"error_samples,omitempty"` // one message for each code
+	Throughput   Throughput               `json:"throughput"`
+	Latency      *Distribution            `json:"latency,omitempty"`  // successes, from the intended start
+	Service      *Distribution            `json:"service,omitempty"`  // successes, from the actual send
+	Failed       *Distribution            `json:"failed,omitempty"`   // errors, from the intended start
+	Lateness     *Distribution            `json:"lateness,omitempty"` // actual send − intended, all
+	Timing       map[string]*Distribution `json:"timing,omitempty"`   // "queue", "dial", "channel", "remote", as the server says
+	Server       *Resources               `json:"server,omitempty"`
+	Grade        *Grade                   `json:"grade,omitempty"`
+	Thresholds   []Threshold              `json:"thresholds,omitempty"`
+	Windows      []Window                 `json:"windows,omitempty"`
+}
+
+// Throughput counts successes.
+type Throughput struct {
+	OpsPerS   float64 `json:"ops_per_s"`
+	BytesPerS float64 `json:"bytes_per_s"`
+}
+
+// Distribution is a set of durations. A percentile that has too few samples behind it is nil, never a guess; with no samples at
+// all, so are Min, Max and Mean.
+type Distribution struct {
+	Unit string `json:"unit"` // always "ns"
+	N    int64  `json:"n"`
+	P50  *int64 `json:"p50"`
+	P75  *int64 `json:"p75"`
+	P90  *int64 `json:"p90"`
+	P95  *int64 `json:"p95"`
+	P99  *int64 `json:"p99"`
+	P999 *int64 `json:"p999"`
+	Min  *int64 `json:"min"`
+	Max  *int64 `json:"max"`
+	Mean *int64 `json:"mean"`
+	HDR  string `json:"hdr"` // HdrHistogram, V2 compressed, base64; stats.Decode reads it
+}
+
+// Resources is what the server used. A figure that was not measured is absent.
+type Resources struct {
+	CPUSPerOp     *float64 `json:"cpu_s_per_op,omitempty"`
+	CPUPercent    *float64 `json:"cpu_percent,omitempty"`
+	RSSPeakBytes  *int64   `json:"rss_peak_bytes,omitempty"`
+	VMSBytes      *int64   `json:"vms_bytes,omitempty"`
+	Threads       *int64   `json:"threads,omitempty"`
+	Goroutines    *int64   `json:"goroutines,omitempty"`
+	FDs           *int64   `json:"fds,omitempty"`
+	Sockets       *int64   `json:"sockets,omitempty"`
+	NetBytesPerOp *float64 `json:"net_bytes_per_op,omitempty"`
+}
+
+// Grade is a row of the targets table as measured. Its bands travel with it so that a report needs no other file.
+type Grade struct {
+	Statistic    string       `json:"statistic"`
+	ValueNS      *int64       `json:"value_ns"` // nil without data
+	Band         loadgen.Band `json:"band"`
+	Why          string       `json:"why"`
+	TargetNS     int64        `json:"target_ns"`
+	AcceptableNS int64        `json:"acceptable_ns"`
+}
+
+// Threshold is one that the scenario set, as measured.
+type Threshold struct {
+	Expr  string `json:"expr"`
+	Value string `json:"value"`
+	OK    bool   `json:"ok"`
+}
+
+// Window is a stretch of measured time.
+type Window struct {
+	StartNS  int64 `json:"start_ns"`
+	WidthNS  int64 `json:"width_ns"`
+	Requests int64 `json:"requests"`
+	Errors   int64 `json:"errors"`
+	P50      int64 `json:"p50"`
+	P95      int64 `json:"p95"`
+	P99      int64 `json:"p99"`
+	Max      int64 `json:"max"`
+}
+
+// Generator says whether the load generator itself can be believed.
+type Generator struct {
+	CPUS          float64  `json:"cpu_s"`
+	GCPauseP99NS  int64    `json:"gc_pause_p99_ns"`
+	LatenessP99NS int64    `json:"lateness_p99_ns"`
+	Valid         bool     `json:"valid"`
+	Why           []string `json:"why"`
+}
+
+// Verdict is the last word: whether all held, and a sentence for each thing that did not.
+type Verdict struct {
+	OK     bool     `json:"ok"`
+	Failed []string `json:"failed"`
+}
+
+// Ran reports whether the cell was measured, rather than being a row that was left out.
+func (s *Scenario) Ran() bool { return s.Driver != "" }
+
+// ErrorCount is the number of calls that failed.
+func (s *Scenario) ErrorCount() int64 {
+	var n int64
+	for _, c := range s.Errors {
+		n += c
+	}
+	return n
+}

@@ -1,0 +1,234 @@
+package result
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen/stats"
+)
+
+// Meta is what a result file says beside the measurement. Its zero value is usable.
+type Meta struct {
+	ID      string
+	Git     string
+	Command string
+	Config  string // server configuration file given to the run
+	Host    Host
+	Target  Target
+	Planned []Planned    // rows of the targets table to be shown without data
+	FailOn  loadgen.Band // BandAcceptable fails whatever misses its target; otherwise only what is poor fails
+}
+
+// Planned is a row of the targets table whose scenario was not run.
+type Planned struct {
+	Scenario string
+	Target   loadgen.Target
+	Why      string
+}
+
+// FromRun makes the result file of runs made one after another, with its verdict.
+func FromRun(meta Meta, runs []*loadgen.Result) (*Doc, error) {
+	d := &Doc{
+		Schema:    Schema,
+		Run:       Run{ID: meta.ID, Git: meta.Git, Command: meta.Command, Host: meta.Host, Target: meta.Target},
+		Scenarios: []Scenario{},
+		Generator: Generator{Valid: true, Why: []string{}},
+	}
+	d.Run.Server.Config = meta.Config
+	for _, r := range runs {
+		if err := d.add(r); err != nil {
+			return nil, fmt.Errorf("scenario %s: %v", r.Plan.Name, err)
+		}
+	}
+	for _, p := range meta.Planned {
+		d.Scenarios = append(d.Scenarios, planned(p))
+	}
+	d.judge(meta.FailOn, runs)
+	return d, nil
+}
+
+func (d *Doc) add(r *loadgen.Result) error {
+	if d.Run.Started.IsZero() {
+		d.Run.Started = r.Started.UTC()
+		d.Run.Seed = r.Plan.Seed
+	}
+	d.Run.DurationS = r.Started.Add(r.Elapsed).Sub(d.Run.Started).Seconds()
+	first := len(d.Scenarios)
+	for i := range r.Cells {
+		s, err := scenario(r.Plan, &r.Cells[i])
+		if err != nil {
+			return err
+		}
+		d.Scenarios = append(d.Scenarios, s)
+		d.Run.Server.learn(r.Cells[i].Driver)
+	}
+	attach(d.Scenarios[first:], r)
+	d.Generator.add(r.Plan.Name, r.Generator)
+	return nil
+}
+
+func (s *Server) learn(i loadgen.DriverInfo) {
+	if s.Transport == "" {
+		s.Version, s.Path, s.Transport, s.PID = i.ServerVersion, i.Address, i.Kind, i.PID
+	}
+}
+
+func (g *Generator) add(name string, h loadgen.GeneratorHealth) {
+	g.CPUS += h.CPU.Seconds()
+	g.GCPauseP99NS = max(g.GCPauseP99NS, int64(h.GCPauseP99))
+	g.LatenessP99NS = max(g.LatenessP99NS, int64(h.LatenessP99))
+	g.Valid = g.Valid && h.Valid
+	for _, why := range h.Why {
+		g.Why = append(g.Why, name+": "+why)
+	}
+}
+
+func scenario(p *loadgen.Plan, c *loadgen.Cell) (Scenario, error) {
+	s := Scenario{
+		Name: p.Name, Operation: p.Operation, Step: c.Step, Arm: c.Arm,
+		Driver: c.Driver.Kind, Executor: string(p.Executor.Kind), InFlight: inFlight(p.Executor),
+		OfferedRate: c.OfferedRate, AchievedRate: finite(c.AchievedRate),
+		Requests: c.Requests, Dropped: c.Dropped, Errors: map[string]int64{}, ErrorSamples: c.ErrorSamples,
+		Throughput: Throughput{OpsPerS: finite(c.AchievedRate), BytesPerS: perSecond(c.Bytes, c.Measured)},
+		Windows:    windows(c.Windows),
+	}
+	if s.Driver == "" {
+		s.Driver = "unknown"
+	}
+	maps.Copy(s.Errors, c.Errors)
+	return s, s.distributions(c)
+}
+
+func (s *Scenario) distributions(c *loadgen.Cell) (err error) {
+	for _, d := range []struct {
+		to   **Distribution
+		from *stats.Histogram
+	}{{&s.Latency, c.Latency}, {&s.Service, c.Service}, {&s.Failed, c.Failed}, {&s.Lateness, c.Lateness}} {
+		if *d.to, err = NewDistribution(d.from); err != nil {
+			return err
+		}
+	}
+	for name, h := range c.Timing {
+		if h.Count() == 0 {
+			continue
+		}
+		if s.Timing == nil {
+			s.Timing = map[string]*Distribution{}
+		}
+		if s.Timing[name], err = NewDistribution(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NewDistribution sums a histogram up. A nil histogram gives one without samples.
+func NewDistribution(h *stats.Histogram) (*Distribution, error) {
+	text, err := h.Encode()
+	if err != nil {
+		return nil, err
+	}
+	d := &Distribution{Unit: "ns", N: h.Count(), HDR: text}
+	for _, p := range d.percentiles() {
+		if v, ok := h.Percentile(p.q); ok {
+			*p.to = ns(v)
+		}
+	}
+	if d.N > 0 {
+		d.Min, d.Max, d.Mean = ns(h.Min()), ns(h.Max()), ns(h.Mean())
+	}
+	return d, nil
+}
+
+type percentile struct {
+	q  float64
+	to **int64
+}
+
+func (d *Distribution) percentiles() []percentile {
+	return []percentile{{0.5, &d.P50}, {0.75, &d.P75}, {0.9, &d.P90}, {0.95, &d.P95}, {0.99, &d.P99}, {0.999, &d.P999}}
+}
+
+// attach puts grade and thresholds on the cells of the first arm that they were measured on.
+func attach(cells []Scenario, r *loadgen.Result) {
+	if len(cells) == 0 {
+		return
+	}
+	on := func(step string) *Scenario {
+		for i := range cells {
+			if cells[i].Arm == cells[0].Arm && cells[i].Step == step {
+				return &cells[i]
+			}
+		}
+		return &cells[0]
+	}
+	if r.Grade != nil {
+		g := &Grade{Statistic: r.Grade.Statistic, Band: r.Grade.Band, Why: r.Grade.Why}
+		if g.Band != loadgen.BandNoData && r.Grade.Value > 0 {
+			g.ValueNS = ns(r.Grade.Value)
+		}
+		if t := r.Plan.Target; t != nil {
+			g.TargetNS, g.AcceptableNS = int64(t.Target), int64(t.Acceptable)
+		}
+		on(r.Grade.Step).Grade = g
+	}
+	for _, t := range r.Thresholds {
+		s := on(t.Step)
+		s.Thresholds = append(s.Thresholds, Threshold{Expr: t.Expr, Value: t.Value, OK: t.OK})
+	}
+}
+
+func planned(p Planned) Scenario {
+	statistic := p.Target.Statistic
+	if statistic == "" {
+		statistic = "p95"
+	}
+	return Scenario{
+		Name: p.Scenario, Operation: p.Target.Operation, Errors: map[string]int64{},
+		Grade: &Grade{
+			Statistic: statistic, Band: loadgen.BandNoData, Why: p.Why,
+			TargetNS: int64(p.Target.Target), AcceptableNS: int64(p.Target.Acceptable),
+		},
+	}
+}
+
+func windows(ws []loadgen.Window) []Window {
+	out := make([]Window, len(ws))
+	for i, w := range ws {
+		out[i] = Window{
+			StartNS: int64(w.Start), WidthNS: int64(w.Width), Requests: w.Requests, Errors: w.Errors,
+			P50: int64(w.P50), P95: int64(w.P95), P99: int64(w.P99), Max: int64(w.Max),
+		}
+	}
+	return out
+}
+
+func inFlight(e loadgen.Executor) int {
+	switch {
+	case e.Kind == loadgen.Closed:
+		return e.VUs
+	case e.MaxInFlight == 0:
+		return 1000
+	}
+	return e.MaxInFlight
+}
+
+func perSecond(n int64, d time.Duration) float64 {
+	return finite(float64(n) / d.Seconds())
+}
+
+// finite keeps a rate over no time at all out of the file, since JSON has neither infinity nor NaN.
+func finite(v float64) float64 {
+	if math.IsInf(v, 0) || math.IsNaN(v) {
+		return 0
+	}
+	return v
+}
+
+func ns(d time.Duration) *int64 {
+	v := int64(d)
+	return &v
+}

@@ -1,0 +1,269 @@
+package reports
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
+)
+
+// view is what every report shows, as text that is not yet escaped for any format.
+type view struct {
+	Verdict  string
+	OK       bool
+	Failed   []string
+	About    []string // facts of the run, a line each
+	Command  string
+	Targets  []targetRow
+	Cells    []cellRow
+	Arms     []armRow
+	Errors   []errorRow
+	Checks   []thresholdRow
+	Warnings []string
+}
+
+type targetRow struct {
+	Operation, Scenario, Step, Statistic, Value, Band, Target, Acceptable, Why string
+}
+
+type cellRow struct {
+	Scenario, Step, Arm, Load, Rate, P50, P95, P99, Max, Errors, Dropped string
+}
+
+type armRow struct {
+	Scenario, Step, Base, Arm, BaseP50, ArmP50, P50, BaseP95, ArmP95, P95, Rate string
+}
+
+type errorRow struct {
+	Cell, Code, Count, Message string
+}
+
+type thresholdRow struct {
+	Cell, Expr, Value, Result string
+}
+
+// none stands where there is no figure.
+const none = "–"
+
+func newView(d *result.Doc) view {
+	v := view{OK: d.Verdict.OK, Verdict: "all held", About: about(d), Command: clean(d.Run.Command)}
+	if !v.OK {
+		v.Verdict = strconv.Itoa(len(d.Verdict.Failed)) + " did not hold"
+	}
+	for _, f := range d.Verdict.Failed {
+		v.Failed = append(v.Failed, clean(f))
+	}
+	for i := range d.Scenarios {
+		s := &d.Scenarios[i]
+		if s.Grade != nil {
+			v.Targets = append(v.Targets, newTarget(s))
+		}
+		if s.Ran() {
+			v.Cells = append(v.Cells, newCell(s))
+			v.Errors = append(v.Errors, newErrors(s)...)
+		}
+		for _, t := range s.Thresholds {
+			v.Checks = append(v.Checks, newThreshold(s, t))
+		}
+		if base := baseOf(d, s); base != nil {
+			v.Arms = append(v.Arms, newArm(base, s))
+		}
+	}
+	if !d.Generator.Valid {
+		v.Warnings = append(v.Warnings, "The load generator was too late or too busy: do not believe these figures.")
+	}
+	return v
+}
+
+func about(d *result.Doc) []string {
+	r := &d.Run
+	server := words("server", r.Server.Version, "over", r.Server.Transport)
+	if r.Server.Path != "" {
+		server += " at " + r.Server.Path
+	}
+	if r.Server.Config != "" {
+		server += ", configuration " + r.Server.Config
+	}
+	target := words("target", r.Target.Kind)
+	if r.Target.Faults != "" {
+		target += ", faults " + r.Target.Faults
+	}
+	lines := []string{
+		server,
+		target,
+		fmt.Sprintf("host %s, %d cores, %s, %s", r.Host.CPU, r.Host.Cores, r.Host.OS, r.Host.Go),
+		fmt.Sprintf("run %s, %s, %.1f s, seed %d", r.ID, r.Started.UTC().Format(time.RFC3339), r.DurationS, r.Seed),
+	}
+	if r.Git != "" {
+		lines[3] += ", revision " + r.Git
+	}
+	for i := range lines {
+		lines[i] = clean(lines[i])
+	}
+	return lines
+}
+
+func newTarget(s *result.Scenario) targetRow {
+	g := s.Grade
+	return targetRow{
+		Operation: clean(s.Operation), Scenario: clean(s.Name), Step: orNone(s.Step), Statistic: clean(g.Statistic),
+		Value: nanos(g.ValueNS), Band: clean(string(g.Band)),
+		Target: "< " + bound(g.TargetNS), Acceptable: "≤ " + bound(g.AcceptableNS), Why: clean(g.Why),
+	}
+}
+
+func newCell(s *result.Scenario) cellRow {
+	c := cellRow{
+		Scenario: clean(s.Name), Step: orNone(s.Step), Arm: orNone(s.Arm), Rate: rate(s.AchievedRate),
+		P50: none, P95: none, P99: none, Max: none,
+		Errors: strconv.FormatInt(s.ErrorCount(), 10), Dropped: strconv.FormatInt(s.Dropped, 10),
+	}
+	c.Load = fmt.Sprintf("%d at once", s.InFlight)
+	if s.OfferedRate > 0 {
+		c.Load = rate(s.OfferedRate) + "/s"
+	}
+	if l := s.Latency; l != nil {
+		c.P50, c.P95, c.P99, c.Max = nanos(l.P50), nanos(l.P95), nanos(l.P99), nanos(l.Max)
+	}
+	return c
+}
+
+func newErrors(s *result.Scenario) []errorRow {
+	var rows []errorRow
+	for _, code := range slices.Sorted(maps.Keys(s.Errors)) {
+		rows = append(rows, errorRow{cellName(s), clean(code), strconv.FormatInt(s.Errors[code], 10), clean(s.ErrorSamples[code])})
+	}
+	return rows
+}
+
+func newThreshold(s *result.Scenario, t result.Threshold) thresholdRow {
+	row := thresholdRow{cellName(s), clean(t.Expr), clean(t.Value), "held"}
+	if !t.OK {
+		row.Result = "failed"
+	}
+	return row
+}
+
+// baseOf finds the same step under the scenario's first arm, nil when s itself is of that arm.
+func baseOf(d *result.Doc, s *result.Scenario) *result.Scenario {
+	i := slices.IndexFunc(d.Scenarios, func(o result.Scenario) bool { return o.Name == s.Name && o.Step == s.Step && o.Ran() })
+	if i < 0 || !s.Ran() || d.Scenarios[i].Arm == s.Arm {
+		return nil
+	}
+	return &d.Scenarios[i]
+}
+
+func newArm(base, s *result.Scenario) armRow {
+	a, b := latency(base), latency(s)
+	return armRow{
+		Scenario: clean(s.Name), Step: orNone(s.Step), Base: clean(base.Arm), Arm: clean(s.Arm),
+		BaseP50: nanos(a.P50), ArmP50: nanos(b.P50), P50: ratio(a.P50, b.P50),
+		BaseP95: nanos(a.P95), ArmP95: nanos(b.P95), P95: ratio(a.P95, b.P95),
+		Rate: times(base.AchievedRate, s.AchievedRate),
+	}
+}
+
+func latency(s *result.Scenario) *result.Distribution {
+	return cmp.Or(s.Latency, &result.Distribution{})
+}
+
+func cellName(s *result.Scenario) string {
+	name := words(s.Name, s.Step)
+	if s.Arm != "" {
+		name += " (" + s.Arm + ")"
+	}
+	return clean(name)
+}
+
+func words(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), " ")
+}
+
+func orNone(s string) string { return cmp.Or(clean(s), none) }
+
+func ratio(a, b *int64) string {
+	if a == nil || b == nil {
+		return none
+	}
+	return times(float64(*a), float64(*b))
+}
+
+func times(a, b float64) string {
+	if a <= 0 {
+		return none
+	}
+	return "×" + strconv.FormatFloat(b/a, 'f', 2, 64)
+}
+
+func nanos(v *int64) string {
+	if v == nil {
+		return none
+	}
+	return Duration(time.Duration(*v))
+}
+
+// Duration writes d with three significant digits and one unit, such as "4.32 ms".
+func Duration(d time.Duration) string {
+	unit, name := time.Nanosecond, "ns"
+	switch {
+	case d >= time.Second:
+		unit, name = time.Second, "s"
+	case d >= time.Millisecond:
+		unit, name = time.Millisecond, "ms"
+	case d >= time.Microsecond:
+		unit, name = time.Microsecond, "µs"
+	}
+	return significant(float64(d)/float64(unit)) + " " + name
+}
+
+// bound writes a band's limit, which is a round figure, without trailing zeros.
+func bound(v int64) string {
+	number, unit, _ := strings.Cut(Duration(time.Duration(v)), " ")
+	if strings.Contains(number, ".") {
+		number = strings.TrimRight(strings.TrimRight(number, "0"), ".")
+	}
+	return number + " " + unit
+}
+
+func rate(v float64) string { return significant(v) }
+
+// significant writes v with three digits, and all those before the point.
+func significant(v float64) string {
+	switch {
+	case v >= 100 || v == 0:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
+}
+
+// maxText bounds one text of a Doc in a report, in characters.
+const maxText = 400
+
+// clean makes any text one line without control, formatting or bidirectional characters, and bounds it.
+func clean(s string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range s {
+		if n++; n > maxText {
+			b.WriteRune('…')
+			break
+		}
+		switch {
+		case unicode.IsSpace(r):
+			b.WriteRune(' ')
+		case !unicode.IsPrint(r):
+			b.WriteRune('\uFFFD')
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
