@@ -45,9 +45,9 @@ func (ps patterns) search(command string) string {
 		return ""
 	}
 	bare := unquote(command)
-	forms := []string{command, bare, strings.Join(strings.Fields(bare), " ")}
+	forms := slices.Compact([]string{command, bare, strings.Join(strings.Fields(bare), " ")})
 	for _, p := range ps {
-		if slices.ContainsFunc(slices.Compact(forms), p.find.MatchString) {
+		if slices.ContainsFunc(forms, p.find.MatchString) {
 			return p.rule
 		}
 	}

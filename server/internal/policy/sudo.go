@@ -179,7 +179,7 @@ func (s *scanner) endWord() string {
 		return ""
 	}
 	s.start = false
-	name := path.Base(word)
+	name := path.Base(strings.TrimPrefix(word, "$")) // $'sudo' is a quotation too
 	s.carried = slices.Contains(carriers, name)
 	if slices.Contains(escalators, name) {
 		return name
