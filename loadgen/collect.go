@@ -1,0 +1,229 @@
+package loadgen
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen/stats"
+)
+
+// forever is the end of a measured time without any limit.
+const forever = time.Duration(math.MaxInt64)
+
+// collector turns samples into cells in bounded memory. One mutex guards it: adding a sample takes a few hundred nanoseconds, a small part
+// of the call it describes, so shards would only multiply the memory. It is safe for concurrent use.
+type collector struct {
+	mu    sync.Mutex
+	begin time.Duration // of the measured time
+	end   time.Duration // of the measured time, not part of it
+	last  time.Duration // latest End of a measured sample
+	cells []recorder    // by step
+	live  liveCounts
+}
+
+// liveCounts are what a progress line shows, warm-up included.
+type liveCounts struct {
+	requests, errors, dropped int64
+	latency                   stats.Coarse
+}
+
+// recorder gathers one cell.
+type recorder struct {
+	requests  int64
+	dropped   int64
+	completed int64 // successes that ended inside the measured time, whenever they started
+	bytes     int64
+	reused    int64
+	latency   stats.Histogram
+	service   stats.Histogram
+	failed    stats.Histogram
+	lateness  stats.Histogram
+	timing    [4]stats.Histogram // in the order of timingNames
+	errors    map[string]int64
+	messages  map[string]string
+	timeline  timeline
+}
+
+var timingNames = [4]string{"queue", "dial", "channel", "remote"}
+
+func newCollector(steps int, begin, end time.Duration) *collector {
+	c := &collector{begin: begin, end: end, cells: make([]recorder, steps)}
+	for i := range c.cells {
+		c.cells[i].errors = map[string]int64{}
+		c.cells[i].messages = map[string]string{}
+	}
+	return c
+}
+
+// add records a finished call. measured says whether its iteration counts; message goes with a failed Outcome.
+func (c *collector) add(s *Sample, measured bool, message string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := &c.cells[s.Step]
+	c.live.requests++
+	if s.Outcome == "" {
+		c.live.latency.Record(s.End - s.Intended)
+		if s.End >= c.begin && s.End < c.end {
+			r.completed++
+		}
+	} else {
+		c.live.errors++
+	}
+	if measured {
+		c.last = max(c.last, s.End)
+		r.add(s, s.Intended-c.begin, message)
+	}
+}
+
+// drop counts an arrival that was not sent, in every step that it would have called.
+func (c *collector) drop(measured bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.live.dropped++
+	if measured {
+		for i := range c.cells {
+			c.cells[i].dropped++
+		}
+	}
+}
+
+// stop ends the measured time early.
+func (c *collector) stop(at time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.end = max(c.begin, min(c.end, at))
+}
+
+func (c *collector) snapshot() liveCounts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.live
+}
+
+func (r *recorder) add(s *Sample, at time.Duration, message string) {
+	r.requests++
+	r.lateness.Record(s.Start - s.Intended)
+	r.timeline.add(at, s.Outcome == "", s.End-s.Intended)
+	if s.Outcome != "" {
+		r.failed.Record(s.End - s.Intended)
+		r.fail(s.Outcome, message)
+		return
+	}
+	r.latency.Record(s.End - s.Intended)
+	r.service.Record(s.End - s.Start)
+	r.bytes += s.Bytes
+	if t := s.Timing; t != (Timing{}) {
+		for i, d := range [4]time.Duration{t.Queue, t.Dial, t.Channel, t.Remote} {
+			r.timing[i].Record(d)
+		}
+		if t.Reused {
+			r.reused++
+		}
+	}
+}
+
+// maxErrorCodes bounds the error codes that a cell keeps apart: a server may invent them without end.
+const maxErrorCodes = 64
+
+// codeOther counts errors once a cell holds maxErrorCodes others.
+const codeOther = "OTHER"
+
+func (r *recorder) fail(code, message string) {
+	if _, known := r.errors[code]; !known {
+		if len(r.errors) >= maxErrorCodes {
+			code = codeOther
+		}
+		if _, known := r.messages[code]; !known {
+			r.messages[code] = clip(message, 500)
+		}
+	}
+	r.errors[code]++
+}
+
+// cell hands out the measurement of step i. measured is the length of the measured time. counted says that a number of iterations ended it,
+// so that exactly its own calls fall into it.
+func (c *collector) cell(i int, measured time.Duration, counted bool) Cell {
+	r := &c.cells[i]
+	completed := r.completed
+	if counted {
+		completed = r.latency.Count()
+	}
+	cell := Cell{
+		Requests: r.requests, Dropped: r.dropped, Errors: r.errors, Bytes: r.bytes, Measured: measured,
+		Latency: &r.latency, Service: &r.service, Failed: &r.failed, Lateness: &r.lateness,
+		Timing: map[string]*stats.Histogram{}, Reused: r.reused, ErrorSamples: r.messages, Windows: r.timeline.list(),
+	}
+	for i, name := range timingNames {
+		cell.Timing[name] = &r.timing[i]
+	}
+	if measured > 0 {
+		cell.AchievedRate = float64(completed) / measured.Seconds()
+	}
+	return cell
+}
+
+const (
+	maxWindows  = 300
+	windowWidth = time.Second // at first; doubled as often as maxWindows asks
+)
+
+// timeline counts by stretch of time. The zero value is empty.
+type timeline struct {
+	width time.Duration
+	each  []window
+}
+
+type window struct {
+	requests, errors int64
+	latency          stats.Coarse
+}
+
+func (t *timeline) add(at time.Duration, ok bool, latency time.Duration) {
+	if t.width == 0 {
+		t.width = windowWidth
+	}
+	i := int(max(at, 0) / t.width)
+	for i >= maxWindows {
+		t.double()
+		i = int(max(at, 0) / t.width)
+	}
+	for i >= len(t.each) {
+		t.each = append(t.each, window{})
+	}
+	t.each[i].requests++
+	if ok {
+		t.each[i].latency.Record(latency)
+	} else {
+		t.each[i].errors++
+	}
+}
+
+// double merges windows two by two.
+func (t *timeline) double() {
+	t.width *= 2
+	half := (len(t.each) + 1) / 2
+	for i := range half {
+		merged := t.each[2*i]
+		if 2*i+1 < len(t.each) {
+			next := &t.each[2*i+1]
+			merged.requests += next.requests
+			merged.errors += next.errors
+			merged.latency.Merge(&next.latency)
+		}
+		t.each[i] = merged
+	}
+	t.each = t.each[:half]
+}
+
+func (t *timeline) list() []Window {
+	out := make([]Window, len(t.each))
+	for i := range t.each {
+		e := &t.each[i]
+		out[i] = Window{
+			Start: time.Duration(i) * t.width, Width: t.width, Requests: e.requests, Errors: e.errors,
+			P50: e.latency.Percentile(0.5), P95: e.latency.Percentile(0.95), P99: e.latency.Percentile(0.99), Max: e.latency.Max(),
+		}
+	}
+	return out
+}

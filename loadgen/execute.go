@@ -1,0 +1,229 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// brokenPause keeps a virtual user from spinning on a session that fails at once because its server is gone.
+const brokenPause = 100 * time.Millisecond
+
+// Why calls are cut off.
+var (
+	errDrained     = errors.New("the run ended before the call did")
+	errInterrupted = errors.New("the run was interrupted")
+)
+
+// execution is the measurement of one arm. Offsets count from its origin.
+type execution struct {
+	r        *runner
+	sessions []Session
+	coll     *collector
+	origin   time.Time
+	begin    time.Duration // of the measured time
+	end      time.Duration // of the measured time; forever where iterations alone end it
+
+	iteration atomic.Int64  // closed: iterations started, warm-up included
+	measured  atomic.Int64  // closed: iterations started in the measured time
+	inFlight  atomic.Int64  // iterations under way
+	issued    int64         // open: arrivals of the measured time issued before its end
+	stopped   time.Duration // when an interrupt stopped new calls, 0 when none did
+}
+
+func newExecution(r *runner, sessions []Session) *execution {
+	e := &r.plan.Executor
+	x := &execution{r: r, sessions: sessions, begin: e.Warmup, end: forever}
+	if e.Duration > 0 {
+		x.end = e.Warmup + e.Duration
+	}
+	x.coll = newCollector(len(r.prog.steps), x.begin, x.end)
+	x.origin = time.Now()
+	return x
+}
+
+func (x *execution) now() time.Duration { return time.Since(x.origin) }
+
+// run measures until the plan's end or until ctx ends, and returns when no call is under way.
+func (x *execution) run(ctx context.Context) (interrupted bool) {
+	calls, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if x.r.plan.Executor.Kind == Closed {
+			x.closed(ctx, calls)
+		} else {
+			x.opened(ctx, calls)
+		}
+	}()
+	var drained <-chan time.Time
+	if x.end != forever {
+		timer := time.NewTimer(x.end + drainTimeout - x.now())
+		defer timer.Stop()
+		drained = timer.C
+	}
+	select {
+	case <-done:
+	case <-drained:
+		cut(errDrained)
+	case <-ctx.Done():
+		interrupted = true
+		x.stopped = x.now()
+		x.coll.stop(x.stopped)
+		grace := time.NewTimer(interruptTimeout)
+		defer grace.Stop()
+		select {
+		case <-done:
+		case <-grace.C:
+			cut(errInterrupted)
+		}
+	}
+	<-done
+	return interrupted || ctx.Err() != nil
+}
+
+// closed loops the virtual users.
+func (x *execution) closed(ctx, calls context.Context) {
+	var wg sync.WaitGroup
+	for vu := range x.r.plan.Executor.VUs {
+		wg.Go(func() { x.virtualUser(ctx, calls, vu) })
+	}
+	wg.Wait()
+}
+
+func (x *execution) virtualUser(ctx, calls context.Context, vu int) {
+	session := x.sessions[vu%len(x.sessions)]
+	limit := x.r.plan.Executor.Iterations
+	for ctx.Err() == nil && calls.Err() == nil {
+		now := x.now()
+		if now >= x.end || limit > 0 && now >= x.begin && x.measured.Add(1) > limit {
+			return
+		}
+		if replied := x.iterate(calls, session, vu, x.iteration.Add(1)-1, now, true); !replied {
+			_ = sleepTimer(ctx, time.Now().Add(brokenPause))
+		}
+	}
+}
+
+// arrival is an iteration that the schedule of an open executor asks for.
+type arrival struct {
+	i        int64
+	slot     int
+	intended time.Duration
+}
+
+// opened issues every arrival of the schedule. Each slot in use has a worker that outlives its calls, so an arrival costs no new goroutine.
+func (x *execution) opened(ctx, calls context.Context) {
+	e := &x.r.plan.Executor
+	pace, release := x.r.opts.pacer()
+	defer release()
+	free := newSlots(e.maxInFlight())
+	var workers []chan arrival
+	var wg sync.WaitGroup
+	for i := range arrivals(e.Rate, x.end) {
+		a := arrival{i: i, intended: intended(e.Rate, i)}
+		if pace(ctx, x.origin.Add(a.intended)) != nil {
+			break
+		}
+		if a.intended >= x.begin && x.now() < x.end {
+			x.issued++
+		}
+		var ok bool
+		if a.slot, ok = free.take(); !ok {
+			x.coll.drop(a.intended >= x.begin)
+			continue
+		}
+		for a.slot >= len(workers) {
+			work := make(chan arrival, 1)
+			workers = append(workers, work)
+			wg.Go(func() { x.worker(calls, work, free) })
+		}
+		workers[a.slot] <- a // never blocks: the slot is free once its worker is done
+	}
+	for _, work := range workers {
+		close(work)
+	}
+	wg.Wait()
+}
+
+func (x *execution) worker(calls context.Context, work <-chan arrival, free *slots) {
+	for a := range work {
+		x.iterate(calls, x.sessions[a.slot%len(x.sessions)], a.slot, a.i, a.intended, false)
+		free.release(a.slot)
+	}
+}
+
+// iterate calls all steps in order, up to the first that fails. A closed iteration is intended when it starts. replied is false when a call
+// got no reply.
+func (x *execution) iterate(calls context.Context, session Session, vu int, n int64, intended time.Duration, closed bool) (replied bool) {
+	x.inFlight.Add(1)
+	defer x.inFlight.Add(-1)
+	v := vars{vu: vu, iteration: n, workDir: x.r.opts.WorkDir, remoteDir: x.r.opts.RemoteDir}
+	if p := x.r.opts.Profiles; len(p) > 0 {
+		v.profile = p[n%int64(len(p))]
+	}
+	measured := intended >= x.begin && intended < x.end
+	for i := range x.r.prog.steps {
+		st := &x.r.prog.steps[i]
+		args := st.render(&v)
+		s := Sample{Step: i, Start: x.now()}
+		s.Intended = s.Start
+		if i == 0 && !closed {
+			s.Intended = intended
+		}
+		a := st.call(calls, session, args)
+		s.End = x.now()
+		if !a.replied && context.Cause(calls) == errInterrupted {
+			return false
+		}
+		s.Bytes, s.Outcome, s.Timing = a.bytes, a.outcome, a.timing
+		x.coll.add(&s, measured, a.message)
+		if a.outcome != "" {
+			return a.replied
+		}
+	}
+	return true
+}
+
+// cells hands out the measurement and tells the generator's health what bears on it.
+func (x *execution) cells(arm string, info DriverInfo) []Cell {
+	e := &x.r.plan.Executor
+	length := x.measuredTime()
+	var offered float64
+	if e.Kind == Open && length > 0 {
+		due := arrivals(e.Rate, x.begin+length) - arrivals(e.Rate, x.begin)
+		offered = float64(due) / length.Seconds()
+		x.r.health.due += due
+		x.r.health.issued += x.issued
+	}
+	out := make([]Cell, len(x.r.plan.Steps))
+	for i := range out {
+		out[i] = x.coll.cell(i, length, x.counted())
+		out[i].Step, out[i].Arm, out[i].Driver, out[i].OfferedRate = x.r.plan.Steps[i].Name, arm, info, offered
+		if e.Kind == Open {
+			x.r.health.lateness.Merge(out[i].Lateness)
+		}
+	}
+	return out
+}
+
+// measuredTime is the length of the measured time: as planned, up to an interrupt, or until the last of a limited number of iterations.
+func (x *execution) measuredTime() time.Duration {
+	end := x.end
+	if x.counted() {
+		end = min(end, x.coll.last)
+	}
+	if x.stopped > 0 {
+		end = min(end, x.stopped)
+	}
+	return max(0, end-x.begin)
+}
+
+// counted reports whether a limited number of iterations ended the measured time.
+func (x *execution) counted() bool {
+	limit := x.r.plan.Executor.Iterations
+	return limit > 0 && x.measured.Load() > limit
+}
