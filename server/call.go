@@ -1,0 +1,94 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	mcpserver "github.com/mark3labs/mcp-go/server"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/policy"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
+)
+
+// call is one tool call on its way: parameters, then policy, admission and the remote work. Tools use it through handle.
+type call struct {
+	params
+	s        *Server
+	metadata Metadata
+	profile  *profile.Profile
+	policy   *policy.Policy
+	bytes    int64 // payload moved, for the metrics
+}
+
+// handle makes an MCP handler of a tool's function. Whatever the function returns becomes an envelope; a non-nil data beside an
+// error is kept.
+func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *call) (*T, error)) mcpserver.ToolHandlerFunc {
+	return func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		start := time.Now()
+		c := &call{s: s, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}}
+		c.metadata.Caller = c.str("caller")
+		data, err := fn(ctx, c)
+		env := Envelope[T]{Success: err == nil, Data: data}
+		if err != nil {
+			env.Error = err.Error()
+			c.metadata.ErrorCode = codeOf(err)
+		}
+		env.Metadata = c.metadata
+		s.metrics.Record(metrics.Call{
+			Operation: operation, Code: string(c.metadata.ErrorCode), Duration: time.Since(start), Bytes: c.bytes,
+		})
+		if err != nil {
+			s.cfg.Logger.Info("call failed", "operation", operation, "profile", c.metadata.ProfileID, "code", c.metadata.ErrorCode, "error", env.Error)
+		}
+		return result(env, err != nil)
+	}
+}
+
+// authorize finds the profile and asks its policy. It runs before anything touches the network.
+func (c *call) authorize(id string, want policy.Call) error {
+	c.metadata.ProfileID = id
+	p, err := c.s.profiles.Get(id)
+	if err != nil {
+		return err
+	}
+	if c.profile, c.policy, err = p, nil, nil; err != nil {
+		return err
+	}
+	if c.policy, err = c.s.policies.of(p); err != nil {
+		return err
+	}
+	if d := c.policy.Decide(want); !d.Allowed {
+		return &callError{CodePolicyViolation, fmt.Sprintf("refused by rule %s of profile %s: %s", d.Rule, id, d.Reason)}
+	}
+	return nil
+}
+
+// admit resolves the target and waits for a slot under the profile's concurrency limit. leave gives the slot back.
+func (c *call) admit(ctx context.Context) (t *profile.Target, leave func(), err error) {
+	start := time.Now()
+	leave, err = c.s.limits.Enter(ctx, "profile "+c.profile.ID, c.policy.ConcurrencyLimit())
+	c.metadata.Timing.Queue = time.Since(start).Seconds()
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err = c.s.profiles.Resolve(ctx, c.profile.ID)
+	if err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return t, leave, nil
+}
+
+// timed adds what the pool and the host took to the call's timing.
+func (c *call) timed(lease pool.Info, remote time.Duration) {
+	t := &c.metadata.Timing
+	t.Queue += lease.Queue.Seconds()
+	t.Dial = lease.Dial.Seconds()
+	t.Channel = lease.Channel.Seconds()
+	t.Remote = remote.Seconds()
+	t.Reused = lease.Reused
+}

@@ -1,0 +1,77 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/admission"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/remote"
+)
+
+// callError is a failure found in this package itself.
+type callError struct {
+	code Code
+	msg  string
+}
+
+func (e *callError) Error() string { return e.msg }
+
+// codeOf maps the typed errors of the internal packages to the code that clients see.
+func codeOf(err error) Code {
+	var own *callError
+	var hostKey *profile.HostKeyError
+	var credential *profile.CredentialError
+	var connect *pool.Error
+	var work *remote.Error
+	switch {
+	case errors.As(err, &own):
+		return own.code
+	case errors.Is(err, profile.ErrNotFound):
+		return CodeProfileNotFound
+	case errors.As(err, &hostKey):
+		return CodeHostKeyMismatch
+	case errors.As(err, &credential):
+		return CodeAuthenticationFailed
+	case errors.Is(err, admission.ErrLimit):
+		return CodeLimitExceeded
+	case errors.As(err, &connect):
+		return connectCode(connect.Kind)
+	case errors.As(err, &work):
+		return workCode(work.Kind)
+	case errors.Is(err, pool.ErrClosed):
+		return CodeConnectionFailed
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return CodeTimeout
+	}
+	return CodeInternalError
+}
+
+func connectCode(k pool.Kind) Code {
+	switch k {
+	case pool.KindAuth:
+		return CodeAuthenticationFailed
+	case pool.KindHostKey:
+		return CodeHostKeyMismatch
+	case pool.KindTimeout:
+		return CodeTimeout
+	}
+	return CodeConnectionFailed
+}
+
+func workCode(k remote.Kind) Code {
+	switch k {
+	case remote.Stopped:
+		return CodeTimeout
+	case remote.Unknown:
+		return CodeOutcomeUnknown
+	case remote.Broken:
+		return CodeConnectionFailed
+	case remote.Local, remote.NotFound, remote.Refused:
+		return CodeInvalidParameters
+	case remote.Denied:
+		return CodeAuthorizationFailed
+	}
+	return CodeInternalError
+}

@@ -1,0 +1,134 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	mcpserver "github.com/mark3labs/mcp-go/server"
+)
+
+// endpoint is the path of the MCP endpoint.
+const endpoint = "/mcp"
+
+// sessionIdleTTL is how long mcp-go keeps what it holds for an HTTP session whose client has gone without a goodbye.
+const sessionIdleTTL = 30 * time.Minute
+
+// HTTP serves Streamable HTTP at http://addr/mcp. addr must be a loopback address, since callers are not authenticated; port 0 takes a
+// free one. The address served is logged as url=….
+func HTTP(addr string) Transport { return httpTransport(addr) }
+
+type httpTransport string
+
+func (addr httpTransport) serve(ctx context.Context, s *Server) error {
+	if err := checkLoopback(string(addr)); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", string(addr))
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCalls()
+	srv := &http.Server{
+		BaseContext:       func(net.Listener) context.Context { return calls },
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+	}
+	mcpHandler := s.streamable(srv)
+	srv.Handler = guard(mcpHandler)
+	s.cfg.Logger.Info("serving MCP", "transport", "http", "url", "http://"+l.Addr().String()+endpoint)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(calls, s.cfg.DrainTimeout.Duration())
+	defer cancel()
+	if err := mcpHandler.Shutdown(drain); err != nil {
+		stopCalls()
+		srv.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *Server) streamable(srv *http.Server) *mcpserver.StreamableHTTPServer {
+	return mcpserver.NewStreamableHTTPServer(s.mcp,
+		mcpserver.WithStreamableHTTPServer(srv),
+		mcpserver.WithStreamableHTTPLogger(s.cfg.Logger),
+		mcpserver.WithSessionIdleTTL(sessionIdleTTL),
+		mcpserver.WithHTTPContextFunc(func(ctx context.Context, _ *http.Request) context.Context {
+			return context.WithValue(ctx, overHTTP{}, true)
+		}))
+}
+
+// checkLoopback refuses to listen where others than this machine's processes could connect.
+func checkLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("listen address %q: %w; write it as 127.0.0.1:8722", addr, err)
+	}
+	if !loopbackName(host) {
+		return fmt.Errorf("listen address %q is not loopback: callers are not authenticated yet, so only 127.0.0.1, [::1] and localhost are served", addr)
+	}
+	return nil
+}
+
+func loopbackName(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.IsLoopback()
+}
+
+// guard keeps web pages out: a browser names the page's host in Origin, and the name it was rebound to in Host. It also bounds the
+// body and serves nothing but the endpoint.
+func guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if !loopbackName(host) {
+			http.Error(w, "Host is not a loopback name", http.StatusForbidden)
+			return
+		}
+		if origin := r.Header.Get("Origin"); origin != "" {
+			u, err := url.Parse(origin)
+			if err != nil || !loopbackName(u.Hostname()) {
+				http.Error(w, "Origin is not a loopback name", http.StatusForbidden)
+				return
+			}
+		}
+		if r.URL.Path != endpoint {
+			http.NotFound(w, r)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxMessage)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Handler serves the MCP endpoint at /mcp for an HTTP server of the caller's, with Host and Origin checked as HTTP does.
+// Close ends what it keeps for its sessions.
+func (s *Server) Handler() http.Handler {
+	h := s.streamable(nil)
+	s.mu.Lock()
+	s.handlers = append(s.handlers, h)
+	s.mu.Unlock()
+	return guard(h)
+}

@@ -1,0 +1,98 @@
+package pool
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
+)
+
+// conn is one shared SSH connection. Its group's mutex guards leased, limit, idleSince and dead.
+type conn struct {
+	id       int64
+	client   *ssh.Client
+	jump     *Lease        // slot on the jump host's connection that carries this one, or nil
+	born     time.Time     // when it was ready
+	dialTime time.Duration // how long it took
+
+	leased    int
+	limit     int // channels it may carry at once
+	idleSince time.Time
+	dead      bool
+}
+
+// close ends the connection; the monitor then removes it from its group.
+func (c *conn) close() {
+	c.client.Close()
+	if c.jump != nil {
+		c.jump.Release()
+	}
+}
+
+// dial connects, verifies the host key and authenticates, within DialTimeout and ctx.
+func (p *Pool) dial(ctx context.Context, t *profile.Target) (*conn, error) {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
+	defer cancel()
+	transport, jump, err := p.dialTransport(ctx, t)
+	if err == nil {
+		var client *ssh.Client
+		if client, err = handshake(ctx, transport, t); err == nil {
+			now := time.Now()
+			p.count.dials.Add(1)
+			p.count.dialNanos.Add(int64(now.Sub(start)))
+			return &conn{
+				id: p.nextID.Add(1), client: client, jump: jump, born: now, dialTime: now.Sub(start), idleSince: now,
+			}, nil
+		}
+	}
+	if jump != nil {
+		jump.Release()
+	}
+	p.count.dialFailures.Add(1)
+	return nil, dialError(t.Addr, err)
+}
+
+// dialTransport opens the byte stream to t: by Config.Dial, or as a channel of the jump host's pooled connection.
+func (p *Pool) dialTransport(ctx context.Context, t *profile.Target) (net.Conn, *Lease, error) {
+	if t.Jump == nil {
+		c, err := p.cfg.Dial(ctx, t.Addr)
+		return c, nil, err
+	}
+	lease, err := p.Acquire(ctx, t.Jump)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := lease.conn.client.DialContext(ctx, "tcp", t.Addr)
+	if err != nil {
+		lease.Release()
+		return nil, nil, err
+	}
+	return c, lease, nil
+}
+
+// handshake makes an SSH client of transport, which it closes on failure. ctx bounds it.
+func handshake(ctx context.Context, transport net.Conn, t *profile.Target) (*ssh.Client, error) {
+	stop := context.AfterFunc(ctx, func() { transport.Close() })
+	cc, chans, reqs, err := ssh.NewClientConn(transport, t.Addr, &ssh.ClientConfig{
+		User:              t.User,
+		Auth:              t.Auth,
+		HostKeyCallback:   t.HostKeyCallback,
+		HostKeyAlgorithms: t.HostKeyAlgorithms,
+		ClientVersion:     "SSH-2.0-OpenAccessMCP",
+	})
+	if !stop() && err == nil {
+		cc.Close()
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	return ssh.NewClient(cc, chans, reqs), nil
+}

@@ -1,0 +1,187 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
+)
+
+// Info says what it took to get a lease.
+type Info struct {
+	Conn    int64         // number of the connection, unique in the pool
+	Queue   time.Duration // waiting for a slot
+	Dial    time.Duration // waiting for a connection to be dialled
+	Channel time.Duration // opening the channel; 0 for a bare lease
+	Reused  bool          // the connection was open before the caller came
+}
+
+// Lease is one slot on a connection. Release gives it back; a leased connection is not evicted.
+type Lease struct {
+	Info
+	conn    *conn
+	group   *group // nil for a connection of the lease's own
+	release sync.Once
+}
+
+// Acquire waits for a slot on a connection to t, dialling one when needed. The error is an *Error or ErrClosed.
+//
+// A caller whose ctx ends leaves the queue; a dial that it started goes on and serves the next caller.
+func (p *Pool) Acquire(ctx context.Context, t *profile.Target) (*Lease, error) {
+	start := time.Now()
+	c, g, err := p.acquire(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	l := &Lease{conn: c, group: g, Info: Info{Conn: c.id, Reused: c.born.Before(start)}}
+	waited := time.Since(start)
+	if !l.Reused {
+		l.Dial = min(waited, c.dialTime)
+	}
+	l.Queue = waited - l.Dial
+	p.count.leases.Add(1)
+	if l.Reused {
+		p.count.reused.Add(1)
+	}
+	return l, nil
+}
+
+func (p *Pool) acquire(ctx context.Context, t *profile.Target) (*conn, *group, error) {
+	if p.cfg.Disabled {
+		c, err := p.dial(ctx, t)
+		return c, nil, err
+	}
+	for {
+		g := p.group(t)
+		c, err := g.acquire(ctx, t)
+		if !errors.Is(err, errRetired) {
+			return c, g, err
+		}
+	}
+}
+
+// Release gives the slot back. Further calls do nothing.
+func (l *Lease) Release() {
+	l.release.Do(func() {
+		if l.group == nil {
+			l.conn.close()
+			return
+		}
+		l.group.release(l.conn)
+	})
+}
+
+// Session is an open session channel on a pooled connection, on which nothing has run yet. Its user reads Requests until it is
+// closed, and calls Close once.
+type Session struct {
+	ssh.Channel
+	Info
+	Requests <-chan *ssh.Request
+	lease    *Lease
+}
+
+// Close closes the channel and gives its slot back.
+func (s *Session) Close() error {
+	err := s.Channel.Close()
+	s.lease.Release()
+	return err
+}
+
+// Limits on how often Session tries again. Nothing has run on the host when it does.
+const (
+	maxRefusals   = 3 // by a connection that carried no other channel
+	maxBroken     = 2 // connections that broke before the channel opened
+	refusalPause  = 5 * time.Millisecond
+	maxRefusalGap = 200 * time.Millisecond
+)
+
+// Session opens a session channel to t. A refused channel is waited out or opened on another connection, and a connection that
+// broke before the channel opened is replaced once; both are safe, since nothing has run. The error is an *Error or ErrClosed.
+func (p *Pool) Session(ctx context.Context, t *profile.Target) (*Session, error) {
+	var total Info
+	var refusals, broken int
+	pause := refusalPause
+	for {
+		lease, err := p.Acquire(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		total.Queue += lease.Queue
+		total.Dial += lease.Dial
+		start := time.Now()
+		ch, reqs, err := lease.open(ctx)
+		total.Channel += time.Since(start)
+		if err == nil {
+			total.Conn, total.Reused = lease.Conn, lease.Reused && refusals+broken == 0
+			return &Session{Channel: ch, Requests: reqs, Info: total, lease: lease}, nil
+		}
+		var refused *ssh.OpenChannelError
+		switch {
+		case ctx.Err() != nil:
+			return nil, waitError(ctx, t.Addr, "opening a channel took too long")
+		case errors.As(err, &refused):
+			p.count.refused.Add(1)
+			if lease.group == nil || lease.group.refused(lease.conn) {
+				refusals++
+			}
+			lease.Release()
+			if refusals >= maxRefusals {
+				return nil, &Error{Kind: KindRefused, Addr: t.Addr, Err: fmt.Errorf("the host opens no session channel: %w", err)}
+			}
+			if !sleep(ctx, pause) {
+				return nil, waitError(ctx, t.Addr, "the host opened no channel in time")
+			}
+			pause = min(2*pause, maxRefusalGap)
+		default:
+			lease.conn.client.Close()
+			lease.Release()
+			if broken++; broken >= maxBroken {
+				return nil, &Error{Kind: KindConnect, Addr: t.Addr, Err: fmt.Errorf("the connection broke before a channel opened: %w", err)}
+			}
+		}
+	}
+}
+
+// open opens a session channel. When ctx ends first, the channel is closed and the slot released as soon as the host answers.
+func (l *Lease) open(ctx context.Context) (ssh.Channel, <-chan *ssh.Request, error) {
+	type opened struct {
+		ch   ssh.Channel
+		reqs <-chan *ssh.Request
+		err  error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		ch, reqs, err := l.conn.client.OpenChannel("session", nil)
+		done <- opened{ch, reqs, err}
+	}()
+	select {
+	case o := <-done:
+		return o.ch, o.reqs, o.err
+	case <-ctx.Done():
+	}
+	go func() {
+		if o := <-done; o.err == nil {
+			go ssh.DiscardRequests(o.reqs)
+			o.ch.Close()
+		}
+		l.Release()
+	}()
+	return nil, nil, context.Cause(ctx)
+}
+
+// sleep waits for d and reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,84 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// LocalPath is a path of this machine, held inside one of a profile's local roots by os.Root: neither ".." nor a symbolic link leads
+// out of it, also when links change during the call.
+type LocalPath struct {
+	root *os.Root
+	name string // relative to root
+	Full string // as messages show it
+}
+
+// ErrOutsideRoots is behind the error for a path that no local root holds.
+var ErrOutsideRoots = errors.New("outside the profile's local_roots")
+
+// OpenLocal finds the root that holds path. A relative path is taken from the working directory of the server. Close the result.
+func OpenLocal(roots []string, path string) (*LocalPath, error) {
+	if path == "" || strings.ContainsRune(path, 0) {
+		return nil, fmt.Errorf("local_path %q is not a path", path)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range roots {
+		name, ok := within(dir, abs)
+		if !ok {
+			continue
+		}
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return nil, fmt.Errorf("local root: %w", err)
+		}
+		return &LocalPath{root: root, name: name, Full: abs}, nil
+	}
+	return nil, fmt.Errorf("%s is %w (%s)", path, ErrOutsideRoots, strings.Join(roots, ", "))
+}
+
+// within returns abs relative to dir if it lies lexically inside dir, or inside what dir is a link to.
+func within(dir, abs string) (string, bool) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", false
+	}
+	dirs := []string{dir}
+	if resolved, err := filepath.EvalSymlinks(dir); err == nil && resolved != dir {
+		dirs = append(dirs, resolved)
+	}
+	for _, d := range dirs {
+		if rel, err := filepath.Rel(d, abs); err == nil && filepath.IsLocal(rel) {
+			return rel, true
+		}
+	}
+	return "", false
+}
+
+// Close releases the root.
+func (l *LocalPath) Close() error { return l.root.Close() }
+
+// openRegular opens the file for reading; a directory, pipe or device is refused before it is opened.
+func (l *LocalPath) openRegular() (*os.File, os.FileInfo, error) {
+	info, err := l.root.Stat(l.name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, nil, errors.New("is not a regular file")
+	}
+	f, err := l.root.Open(l.name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if info, err = f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, nil, errors.Join(err, errors.New("is not a regular file"))
+	}
+	return f, info, nil
+}

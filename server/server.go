@@ -1,0 +1,152 @@
+// Package server is the pooled MCP server: SSH commands and SFTP transfers for AI clients, over connections that all calls share.
+//
+// Start with New and Run. The way of one call: a transport (stdio.go, http.go) hands the message to mcp-go, which calls the tool's
+// file (tool_exec.go); there the call is authorized by the profile's policy, admitted under its limits (call.go), run over a lease from
+// the pool (internal/remote) and answered in an envelope (envelope.go).
+package server
+
+import (
+	"context"
+	"os/user"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	mcpserver "github.com/mark3labs/mcp-go/server"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/admission"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/policy"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
+)
+
+const instructions = "Runs commands and moves files on remote hosts over SSH. Call profile_list for the hosts; pass a profile's id as " +
+	"profile_id. Each result is an envelope: success, data, error, and metadata with error_code and timing."
+
+// Server serves MCP clients. It is safe for concurrent use; one Server may Run several transports.
+type Server struct {
+	cfg      Config
+	mcp      *mcpserver.MCPServer
+	profiles *profile.Store
+	policies policies
+	pool     *pool.Pool
+	limits   admission.Limiter
+	metrics  metrics.Registry
+	started  time.Time
+	local    string // the user who runs the server
+
+	mu       sync.Mutex
+	handlers []*mcpserver.StreamableHTTPServer // made by Handler
+}
+
+// New loads the profiles and returns a server that serves nothing yet. The error names every mistake in the profiles.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	store, err := profile.Open(cfg.profileConfig())
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, profiles: store, pool: pool.New(cfg.Pooling.pool()), started: time.Now(), local: localUser()}
+	s.mcp = mcpserver.NewMCPServer("openaccess-mcp", cfg.Version,
+		mcpserver.WithToolCapabilities(false), mcpserver.WithRecovery(), mcpserver.WithInstructions(instructions), mcpserver.WithHooks(s.hooks()))
+	s.mcp.AddTools(s.execTool(), s.transferTool(), s.profilesTool(), s.statsTool())
+	return s, nil
+}
+
+// hooks lets tools be called by their dotted names: clients that refuse dots see underscores in the list.
+func (s *Server) hooks() *mcpserver.Hooks {
+	h := &mcpserver.Hooks{}
+	h.AddBeforeCallTool(func(_ context.Context, _ any, req *mcp.CallToolRequest) {
+		if strings.Contains(req.Params.Name, ".") {
+			req.Params.Name = strings.ReplaceAll(req.Params.Name, ".", "_")
+		}
+	})
+	return h
+}
+
+// Transport is a way for clients to reach the server: Stdio or HTTP.
+type Transport interface {
+	serve(ctx context.Context, s *Server) error
+}
+
+// Run serves clients over t until ctx ends or, over stdio, the client closes its end. Calls under way then get DrainTimeout to end. It
+// returns nil after such an orderly end.
+func (s *Server) Run(ctx context.Context, t Transport) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	background.Go(func() { s.pool.Run(ctx) })
+	defer background.Wait()
+	defer cancel()
+	return t.serve(ctx, s)
+}
+
+// Close closes every SSH connection and what Handler's HTTP sessions hold. Call it after Run has returned.
+func (s *Server) Close() {
+	s.mu.Lock()
+	for _, h := range s.handlers {
+		_ = h.Shutdown(context.Background()) // closes sessions; there is no listener to wait for
+	}
+	s.mu.Unlock()
+	s.pool.Close()
+}
+
+// actor is who the server holds the caller to be: the user who started it over stdio, and any local process over HTTP.
+func (s *Server) actor(ctx context.Context) string {
+	if ctx.Value(overHTTP{}) != nil {
+		return "http:local"
+	}
+	return "stdio:" + s.local
+}
+
+// overHTTP marks the context of a call that came over HTTP.
+type overHTTP struct{}
+
+func localUser() string {
+	u, err := user.Current()
+	if err != nil {
+		return "unknown"
+	}
+	return u.Username
+}
+
+func (p Pooling) enabled() bool { return p.Enabled == nil || *p.Enabled }
+
+func (p Pooling) pool() pool.Config {
+	return pool.Config{
+		Disabled: !p.enabled(), MaxConns: p.MaxSSHConnections, MaxSFTP: p.MaxSFTPSessions,
+		DialTimeout: p.ConnectionTimeout.Duration(), IdleTimeout: p.IdleTimeout.Duration(),
+	}
+}
+
+// policies keeps the compiled policy of each profile as long as the profile is unchanged.
+type policies struct {
+	mu sync.Mutex
+	m  map[string]compiled
+}
+
+type compiled struct {
+	of     *profile.Profile
+	policy *policy.Policy
+}
+
+func (ps *policies) of(p *profile.Profile) (*policy.Policy, error) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if c, ok := ps.m[p.ID]; ok && c.of == p {
+		return c.policy, nil
+	}
+	compiledPolicy, err := policy.Compile(rules(p))
+	if err != nil {
+		return nil, err
+	}
+	if ps.m == nil {
+		ps.m = map[string]compiled{}
+	}
+	ps.m[p.ID] = compiled{p, compiledPolicy}
+	return compiledPolicy, nil
+}

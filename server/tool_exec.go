@@ -1,0 +1,113 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	mcpserver "github.com/mark3labs/mcp-go/server"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/policy"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/remote"
+)
+
+// ExecData is what ssh_exec answers.
+type ExecData struct {
+	Stdout        string  `json:"stdout"`
+	Stderr        string  `json:"stderr"`
+	ExitCode      int     `json:"exit_code" jsonschema:"exit status of the command; -1 when a signal ended it"`
+	Signal        string  `json:"signal,omitempty" jsonschema:"name of the signal that ended the command, without SIG"`
+	SessionID     string  `json:"session_id,omitempty" jsonschema:"names the SSH connection that carried the command"`
+	Truncated     bool    `json:"truncated" jsonschema:"a stream was longer than max_output_bytes and its end was dropped"`
+	Cached        bool    `json:"cached" jsonschema:"the result was remembered from an earlier call"`
+	ExecutionTime float64 `json:"execution_time" jsonschema:"seconds"`
+	DryRun        bool    `json:"dry_run,omitempty" jsonschema:"nothing was run"`
+}
+
+// Limits of ssh_exec's parameters.
+const (
+	defaultTimeout   = 60.0
+	maxTimeout       = 86400.0
+	defaultMaxOutput = 1 << 20
+	maxMaxOutput     = 64 << 20
+)
+
+func (s *Server) execTool() mcpserver.ServerTool {
+	return mcpserver.ServerTool{
+		Tool: mcp.NewTool("ssh_exec",
+			mcp.WithDescription("Run a command on a host over SSH and return its output and exit code. A non-zero exit code is a successful call."),
+			mcp.WithString("profile_id", mcp.Required(), mcp.Description("host profile, see profile_list")),
+			mcp.WithString("command", mcp.Required(), mcp.Description("command line for the remote user's login shell")),
+			mcp.WithNumber("timeout_seconds", mcp.Description("the command is stopped after this; alias timeout"),
+				mcp.DefaultNumber(defaultTimeout), mcp.Max(maxTimeout)),
+			mcp.WithBoolean("pty", mcp.Description("run it in a terminal; stderr then arrives in stdout"), mcp.DefaultBool(false)),
+			mcp.WithBoolean("sudo", mcp.Description("run it as root through sudo -n"), mcp.DefaultBool(false)),
+			mcp.WithBoolean("dry_run", mcp.Description("check profile and policy, run nothing"), mcp.DefaultBool(false)),
+			mcp.WithString("change_ticket", mcp.Description("ticket that allows the change, where the profile asks for one")),
+			mcp.WithInteger("max_output_bytes", mcp.Description("bytes kept of each stream"),
+				mcp.DefaultNumber(defaultMaxOutput), mcp.Min(0), mcp.Max(maxMaxOutput)),
+			mcp.WithBoolean("no_cache", mcp.Description("run the command even where its result is remembered"), mcp.DefaultBool(false)),
+			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
+			mcp.WithOutputSchema[Envelope[ExecData]](),
+			mcp.WithReadOnlyHintAnnotation(false), mcp.WithDestructiveHintAnnotation(true),
+			mcp.WithIdempotentHintAnnotation(false), mcp.WithOpenWorldHintAnnotation(true),
+		),
+		Handler: handle(s, "ssh.exec", exec),
+	}
+}
+
+func exec(ctx context.Context, c *call) (*ExecData, error) {
+	id := c.required("profile_id")
+	cmd := remote.Command{
+		Line:      c.required("command"),
+		Sudo:      c.boolean(false, "sudo"),
+		PTY:       c.boolean(false, "pty"),
+		MaxOutput: int64(c.number(defaultMaxOutput, 0, maxMaxOutput, "max_output_bytes")),
+	}
+	timeout := c.number(defaultTimeout, 0.001, maxTimeout, "timeout_seconds", "timeout")
+	dryRun := c.boolean(false, "dry_run")
+	ticket := c.str("change_ticket")
+	c.boolean(false, "no_cache") // nothing is remembered yet, so every call runs
+	if err := c.done(); err != nil {
+		return nil, err
+	}
+	want := policy.Call{Operation: "ssh.exec", Protocol: "ssh", Command: cmd.Line, Sudo: cmd.Sudo, ChangeTicket: ticket}
+	if cmd.Sudo {
+		want.Actions = []string{"ssh.sudo"}
+	}
+	if err := c.authorize(id, want); err != nil {
+		return nil, err
+	}
+	if dryRun {
+		return &ExecData{DryRun: true}, nil
+	}
+	ctx, cancel := c.deadline(ctx, timeout)
+	defer cancel()
+	t, leave, err := c.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	out, err := remote.Exec(ctx, c.s.pool, t, cmd)
+	if out == nil {
+		return nil, err
+	}
+	c.timed(out.Lease, out.Remote)
+	c.bytes = int64(len(out.Stdout) + len(out.Stderr))
+	return &ExecData{
+		Stdout: string(out.Stdout), Stderr: string(out.Stderr), ExitCode: out.ExitCode, Signal: out.Signal,
+		SessionID: out.Session, Truncated: out.Truncated, ExecutionTime: out.Remote.Seconds(),
+	}, err
+}
+
+// deadline bounds ctx by the caller's timeout and the profile's max_session_seconds, and says which of them ended it.
+func (c *call) deadline(ctx context.Context, seconds float64) (context.Context, context.CancelFunc) {
+	d := time.Duration(seconds * float64(time.Second))
+	cause := fmt.Errorf("timeout_seconds %v passed: %w", seconds, context.DeadlineExceeded)
+	if limit := c.policy.SessionLimit(); limit > 0 && limit < d {
+		d = limit
+		cause = fmt.Errorf("the profile's max_session_seconds %v passed: %w", limit.Seconds(), context.DeadlineExceeded)
+	}
+	return context.WithTimeoutCause(ctx, d, cause)
+}

@@ -1,0 +1,120 @@
+package server
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	mcpserver "github.com/mark3labs/mcp-go/server"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
+)
+
+// ProfileInfo is what profile_list tells of a profile: never a credential.
+type ProfileInfo struct {
+	ID          string   `json:"id"`
+	Host        string   `json:"host"`
+	Port        int      `json:"port"`
+	Username    string   `json:"username,omitempty"`
+	Protocols   []string `json:"protocols,omitempty"`
+	Jump        string   `json:"jump,omitempty"`
+	Tags        []string `json:"tags,omitempty"`
+	Description string   `json:"description,omitempty"`
+}
+
+// ProfilesData is what profile_list answers.
+type ProfilesData struct {
+	Profiles []ProfileInfo `json:"profiles"`
+}
+
+func (s *Server) profilesTool() mcpserver.ServerTool {
+	return mcpserver.ServerTool{
+		Tool: mcp.NewTool("profile_list",
+			mcp.WithDescription("List the hosts that can be reached, by profile id."),
+			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
+			mcp.WithOutputSchema[Envelope[ProfilesData]](),
+			mcp.WithReadOnlyHintAnnotation(true), mcp.WithDestructiveHintAnnotation(false),
+			mcp.WithIdempotentHintAnnotation(true), mcp.WithOpenWorldHintAnnotation(false),
+		),
+		Handler: handle(s, "profile.list", listProfiles),
+	}
+}
+
+func listProfiles(_ context.Context, c *call) (*ProfilesData, error) {
+	if err := c.done(); err != nil {
+		return nil, err
+	}
+	data := &ProfilesData{Profiles: []ProfileInfo{}}
+	for _, p := range c.s.profiles.List() {
+		data.Profiles = append(data.Profiles, ProfileInfo{
+			ID: p.ID, Host: p.Host, Port: p.Port, Username: p.Username, Protocols: p.Protocols,
+			Jump: p.Jump, Tags: p.Tags, Description: p.Description,
+		})
+	}
+	return data, nil
+}
+
+// StatsData is what server_stats answers.
+type StatsData struct {
+	Version    string                       `json:"version"`
+	UptimeS    float64                      `json:"uptime_s"`
+	Goroutines int                          `json:"goroutines"`
+	HeapBytes  uint64                       `json:"heap_bytes" jsonschema:"bytes of live and not yet swept heap objects"`
+	Running    int                          `json:"running" jsonschema:"calls admitted now"`
+	Waiting    int                          `json:"waiting" jsonschema:"calls waiting for a profile's concurrency limit now"`
+	Operations map[string]metrics.Operation `json:"operations"`
+	Pool       PoolStats                    `json:"pool"`
+}
+
+// PoolStats is the pool's part of server_stats.
+type PoolStats struct {
+	Enabled       bool    `json:"enabled"`
+	Targets       int     `json:"targets"`
+	Open          int     `json:"open" jsonschema:"SSH connections open now"`
+	Leased        int     `json:"leased" jsonschema:"channels in use now, idle SFTP sessions included"`
+	Waiting       int     `json:"waiting" jsonschema:"callers waiting for a channel now"`
+	SFTPSessions  int     `json:"sftp_sessions" jsonschema:"SFTP sessions open now"`
+	Dials         int64   `json:"dials"`
+	DialFailures  int64   `json:"dial_failures"`
+	DialMeanS     float64 `json:"dial_mean_s"`
+	Leases        int64   `json:"leases"`
+	Reused        int64   `json:"reused" jsonschema:"leases whose connection was open already"`
+	ReuseRatio    float64 `json:"reuse_ratio"`
+	RefusedOpened int64   `json:"refused" jsonschema:"channels that a host refused"`
+}
+
+func (s *Server) statsTool() mcpserver.ServerTool {
+	return mcpserver.ServerTool{
+		Tool: mcp.NewTool("server_stats",
+			mcp.WithDescription("Show what the server has done and holds: calls, errors, durations, SSH connections."),
+			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
+			mcp.WithOutputSchema[Envelope[StatsData]](),
+			mcp.WithReadOnlyHintAnnotation(true), mcp.WithDestructiveHintAnnotation(false),
+			mcp.WithIdempotentHintAnnotation(true), mcp.WithOpenWorldHintAnnotation(false),
+		),
+		Handler: handle(s, "server.stats", stats),
+	}
+}
+
+func stats(_ context.Context, c *call) (*StatsData, error) {
+	if err := c.done(); err != nil {
+		return nil, err
+	}
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	running, waiting := c.s.limits.Stats()
+	return &StatsData{
+		Version: c.s.cfg.Version, UptimeS: time.Since(c.s.started).Seconds(), Goroutines: runtime.NumGoroutine(), HeapBytes: mem.HeapAlloc,
+		Running: running, Waiting: waiting, Operations: c.s.metrics.Snapshot(), Pool: poolStats(c.s.pool.Stats(), c.s.cfg.Pooling.enabled()),
+	}, nil
+}
+
+func poolStats(p pool.Stats, enabled bool) PoolStats {
+	return PoolStats{
+		Enabled: enabled, Targets: p.Targets, Open: p.Open, Leased: p.Leased, Waiting: p.Waiting, SFTPSessions: p.SFTPSessions,
+		Dials: p.Dials, DialFailures: p.DialFailures, DialMeanS: p.DialTimeMean.Seconds(),
+		Leases: p.Leases, Reused: p.Reused, ReuseRatio: p.ReusedFraction, RefusedOpened: p.Refused,
+	}
+}
