@@ -27,6 +27,7 @@ type reader struct {
 	file     string
 	problems Problems
 	at       map[string]*token.Position // where each field stands
+	meant    map[string]bool            // fields that a misspelt one was taken for, which are therefore not told to be missing
 }
 
 // object maps each key of a mapping to what reads its value.
@@ -52,7 +53,7 @@ func (r *reader) position(path string) *token.Position {
 
 // parse returns the file's one YAML document, or nil after noting why there is none.
 func (r *reader) parse(data []byte) ast.Node {
-	r.at = map[string]*token.Position{}
+	r.at, r.meant = map[string]*token.Position{}, map[string]bool{}
 	if len(data) > maxFile {
 		r.fail("", fmt.Sprintf("the file has %d bytes", len(data)), fmt.Sprintf("keep it under %d", maxFile))
 		return nil
@@ -150,7 +151,7 @@ func (r *reader) object(path string, n ast.Node, required []string, fields objec
 		seen[key] = true
 		read := fields[key]
 		if read == nil {
-			r.unknown(join(path, key), key, fields)
+			r.unknown(path, key, fields)
 			continue
 		}
 		if _, null := v.Value.(*ast.NullNode); null {
@@ -163,7 +164,7 @@ func (r *reader) object(path string, n ast.Node, required []string, fields objec
 		read(join(path, key), v.Value)
 	}
 	for _, key := range required {
-		if !seen[key] {
+		if !seen[key] && !r.meant[join(path, key)] {
 			r.fail(join(path, key), "is missing", "add it")
 		}
 	}
@@ -191,8 +192,9 @@ func (r *reader) unknown(path, key string, fields object) {
 	remedy := "known here: " + strings.Join(known, ", ")
 	if w := nearest(key, known); w != "" {
 		remedy = fmt.Sprintf("did you mean %q?", w)
+		r.meant[join(path, w)] = true
 	}
-	r.fail(path, "unknown field", remedy)
+	r.fail(join(path, key), "unknown field", remedy)
 }
 
 // list reads a sequence of at least least items.

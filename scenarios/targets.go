@@ -64,6 +64,8 @@ func (r *reader) row(at string, n ast.Node) Row {
 	fields["scenario"] = func(at string, n ast.Node) { row.Scenario = r.match(at, n, nameForm, nameRemedy) }
 	fields["status"] = func(at string, n ast.Node) { row.Planned = r.oneOf(at, n, "working", "planned") == "planned" }
 	r.object(at, n, []string{"operation", "scenario", "status", "statistic", "target", "acceptable"}, fields)
-	r.ordered(at, &row.Target)
+	if t := row.Target; len(r.problems) == 0 && t.Acceptable < t.Target {
+		r.fail(join(at, "acceptable"), "is less than target", "an acceptable latency is at least the target")
+	}
 	return row
 }

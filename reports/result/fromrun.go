@@ -211,7 +211,7 @@ func inFlight(e loadgen.Executor) int {
 	case e.Kind == loadgen.Closed:
 		return e.VUs
 	case e.MaxInFlight == 0:
-		return 1000
+		return loadgen.DefaultMaxInFlight
 	}
 	return e.MaxInFlight
 }

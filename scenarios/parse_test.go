@@ -1,0 +1,261 @@
+package scenarios
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+)
+
+const full = `name: mine
+operation: sftp.transfer
+description: All that a scenario can say.
+seed: 9
+executor: {kind: closed, vus: 2, sessions: 1, iterations: 10, warmup: 1s500ms, duration: 3s}
+files:
+  - {name: a.bin, size: 2KiB}
+  - {name: b.bin, size: 7}
+setup:
+  - {name: dir, tool: ssh_exec, args: {command: "mkdir -p ${remote_dir}"}}
+steps:
+  - name: up
+    tool: sftp_transfer
+    args: {profile_id: "${profile}", n: 3, f: 1.5, yes: true, no: null, list: [a, "$${x}"], deep: {remote_path: "${remote_dir}/${vu}-${iteration}"}}
+    checks:
+      - {field: bytes_transferred, value: 2048}
+      - {field: a.b, op: contains, value: x}
+teardown:
+  - {name: clean, tool: ssh_exec}
+arms:
+  - name: plain
+  - {name: other, server_config: {pool: {enabled: false, size: 3}}}
+thresholds: ["p95<100ms", "up:error_rate<0.1%"]
+target: {statistic: p90, steps: [up], target: 100ms, acceptable: 1s}
+`
+
+func TestParse(t *testing.T) {
+	got, err := Parse("full.yaml", []byte(full))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p95, _ := loadgen.ParseThreshold("p95<100ms")
+	rate, _ := loadgen.ParseThreshold("up:error_rate<0.1%")
+	want := &loadgen.Plan{
+		Name: "mine", Operation: "sftp.transfer", Description: "All that a scenario can say.", Seed: 9,
+		Executor: loadgen.Executor{Kind: loadgen.Closed, VUs: 2, Sessions: 1, Iterations: 10, Warmup: 1500 * time.Millisecond, Duration: 3 * time.Second},
+		Files:    []loadgen.File{{Name: "a.bin", Size: 2048}, {Name: "b.bin", Size: 7}},
+		Setup:    []loadgen.Step{{Name: "dir", Tool: "ssh_exec", Args: map[string]any{"command": "mkdir -p ${remote_dir}"}}},
+		Steps: []loadgen.Step{{
+			Name: "up", Tool: "sftp_transfer",
+			Args: map[string]any{
+				"profile_id": "${profile}", "n": int64(3), "f": 1.5, "yes": true, "no": nil, "list": []any{"a", "$${x}"},
+				"deep": map[string]any{"remote_path": "${remote_dir}/${vu}-${iteration}"},
+			},
+			Checks: []loadgen.Check{{Field: "bytes_transferred", Op: "==", Value: int64(2048)}, {Field: "a.b", Op: "contains", Value: "x"}},
+		}},
+		Teardown: []loadgen.Step{{Name: "clean", Tool: "ssh_exec"}},
+		Arms: []loadgen.Arm{{Name: "plain"}, {Name: "other", ServerConfig: map[string]any{
+			"pool": map[string]any{"enabled": false, "size": int64(3)},
+		}}},
+		Thresholds: []loadgen.Threshold{p95, rate},
+		Target: &loadgen.Target{
+			Operation: "sftp.transfer", Statistic: "p90", Steps: []string{"up"}, Target: 100 * time.Millisecond, Acceptable: time.Second,
+		},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// good is the smallest scenario; bad ones are made from it by one replacement.
+const good = `name: x
+operation: ssh.exec
+executor:
+  kind: open
+  rate: 200
+  duration: 15s
+steps:
+  - name: exec
+    tool: ssh_exec
+    args:
+      command: echo ${vu}
+`
+
+// mistakes are refused by the parser with the position and the words given, and by the schema unless parserOnly says that a
+// schema cannot know.
+var mistakes = []struct {
+	old, new   string
+	want       string
+	parserOnly bool
+}{
+	{"rate: 200", "raet: 200", `x.yaml:5:3: executor.raet: unknown field; did you mean "rate"?`, false},
+	{"rate: 200", "rate: 200\n  zzz: 200", "x.yaml:6:3: executor.zzz: unknown field; known here: duration, iterations, kind", false},
+	{"rate: 200", "rate: 0", "x.yaml:5:9: executor.rate: 0 is out of range", false},
+	{"rate: 200", "rate: -5.5", "x.yaml:5:9: executor.rate: -5.5 is out of range", false},
+	{"rate: 200", "rate: fast", "x.yaml:5:9: executor.rate: want a number, got text", false},
+	{"rate: 200", "rate: .nan", "x.yaml:5:9: executor.rate: want a number", true},
+	{"  rate: 200\n", "", "x.yaml:3:1: executor.rate: an open executor cannot run at rate 0", false},
+	{"rate: 200", "rate: 200\n  vus: 3", "x.yaml:6:8: executor.vus: an open executor has no virtual users", false},
+	{"rate: 200", "rate: 200\n  max_in_flight: 1000000", "x.yaml:6:18: executor.max_in_flight: 1000000 is out of range", false},
+	{"kind: open\n  rate: 200", "kind: closed", "x.yaml:3:1: executor.vus: a closed executor needs virtual users", false},
+	{"kind: open\n  rate: 200", "kind: closed\n  vus: 0", "x.yaml:5:8: executor.vus: 0 is out of range", false},
+	{"kind: open", "kind: closed\n  vus: 1", "x.yaml:6:9: executor.rate: a closed executor has no rate", false},
+	{"kind: open", "kind: opne", `x.yaml:4:9: executor.kind: "opne" is not known; did you mean "open"?`, false},
+	{"duration: 15s", "duration: 15", "x.yaml:6:13: executor.duration: want text, got a whole number", false},
+	{"duration: 15s", "duration: soon", `x.yaml:6:13: executor.duration: "soon" is not a duration; write a number and a unit`, false},
+	{"duration: 15s", "duration: 0s", "x.yaml:6:13: executor.duration: 0s is too short", false},
+	{"duration: 15s", "duration: -1s", "x.yaml:6:13: executor.duration:", false},
+	{"  duration: 15s\n", "", "x.yaml:3:1: executor.duration: nothing is measured", false},
+	{"name: x\n", "", "x.yaml:1:1: name: is missing; add it", false},
+	{"name: x\n", "name:\n", "x.yaml:1:1: name: has no value", false},
+	{"name: x\n", "name: a b\n", `x.yaml:1:7: name: "a b" is not valid here`, false},
+	{"name: x\n", "name: [x]\n", "x.yaml:1:1: name: want text, got a list", false},
+	{"ssh.exec", "SSH", `x.yaml:2:12: operation: "SSH" is not valid here`, false},
+	{"echo ${vu}", "echo ${user}", "x.yaml:11:16: steps[0].args.command: unknown variable ${user}", false},
+	{"echo ${vu}", "[a, '${vu']", "x.yaml:11:20: steps[0].args.command[1]: variable has no closing brace", false},
+	{"echo ${vu}", "{deep: '${x}'}", "x.yaml:11:23: steps[0].args.command.deep: unknown variable ${x}", false},
+	{"echo ${vu}", "&a echo", "an anchor or alias is not supported", true},
+	{"tool: ssh_exec", "tool: ssh_exec\n    tool: ssh_exec", "already defined", true},
+	{"    tool: ssh_exec\n", "", "x.yaml:8:5: steps[0].tool: is missing", false},
+	{"    args:", "    checks: [{field: exit_code, op: '=', value: 0}]\n    args:", "steps[0].checks[0].op: \"=\" is not known", false},
+	{"    args:", "    checks: [{field: exit_code, value: [1]}]\n    args:", "steps[0].checks[0].value: want text, a number or a truth value, got a list", false},
+	{"    args:", "    checks: [{field: '', value: 1}]\n    args:", "steps[0].checks[0].field: \"\" is not valid", false},
+	{"    args:", "    checks: []\n    args:", "steps[0].checks: the list is empty", false},
+	{"steps:", "files: [{name: ../x, size: 1}]\nsteps:", `x.yaml:7:16: files[0].name: "../x" is not valid here`, false},
+	{"steps:", "files: [{name: x, size: 1MB}]\nsteps:", `x.yaml:7:25: files[0].size: "1MB" is not valid here; write bytes, or a number and KiB`, false},
+	{"steps:", "files: [{name: x, size: 1}, {name: x, size: 2}]\nsteps:", `files[1].name: file "x" occurs twice`, true},
+	{"steps:", "thresholds: [p95]\nsteps:", `x.yaml:7:14: thresholds[0]: threshold "p95" has no comparison`, false},
+	{"steps:", "thresholds: ['p95<fast']\nsteps:", `x.yaml:7:14: thresholds[0]: threshold "p95<fast"`, false},
+	{"steps:", "thresholds: ['put:p95<1s']\nsteps:", `x.yaml:7:14: thresholds[0]: there is no step "put"`, true},
+	{"steps:", "arms: [{name: a}, {name: a}]\nsteps:", `arms[1].name: arm "a" occurs twice`, true},
+	{"steps:", "arms: [{name: a, server_config: [1]}]\nsteps:", "arms[0].server_config: want a mapping, got a list", false},
+	{"steps:", "target: {target: 2s, acceptable: 1s}\nsteps:", "target.acceptable: 1s is shorter than the target of 2s", true},
+	{"steps:", "target: {target: 2s}\nsteps:", "x.yaml:7:1: target.acceptable: is missing", false},
+	{"steps:", "target: {steps: [put], target: 1s, acceptable: 1s}\nsteps:", `target.steps[0]: there is no step "put"`, true},
+	{"steps:", "seed: -1\nsteps:", "x.yaml:7:7: seed: -1 is out of range", false},
+	{good, "just text", "x.yaml:1:1: want a mapping, got text", false},
+	{good, "", "x.yaml: the file is empty", true},
+	{good, "# nothing\n", "x.yaml: the file is empty", true},
+	{good, good + "---\n" + good, "a second YAML document begins", true},
+	{"name: x", "name: [x", "not valid YAML", true},
+	{good, strings.Repeat("[", 1000), "brackets are open at once", true},
+	{good, strings.Repeat("#", maxFile+1), "keep it under", true},
+}
+
+func TestMistakes(t *testing.T) {
+	for _, m := range mistakes {
+		t.Run(m.new[:min(len(m.new), 40)], func(t *testing.T) {
+			text := strings.Replace(good, m.old, m.new, 1)
+			if text == good {
+				t.Fatalf("%q is not in the good scenario", m.old)
+			}
+			_, err := Parse("x.yaml", []byte(text))
+			if err == nil || !strings.Contains(err.Error(), m.want) {
+				t.Errorf("got  %v\nwant %s", err, m.want)
+			}
+			var ps Problems
+			if errors.As(err, &ps); len(ps) != 1 {
+				t.Errorf("%d problems, want the one:\n%v", len(ps), err)
+			}
+		})
+	}
+}
+
+func TestEveryMistakeAtOnce(t *testing.T) {
+	text := strings.NewReplacer("name: x", "nmae: x", "rate: 200", "rate: 0", "${vu}", "${user}").Replace(good)
+	_, err := Parse("x.yaml", []byte(text))
+	var ps Problems
+	if !errors.As(err, &ps) {
+		t.Fatalf("got %v", err)
+	}
+	var fields []string
+	for _, p := range ps {
+		fields = append(fields, p.Field)
+	}
+	if got := strings.Join(fields, " "); got != "nmae executor.rate steps[0].args.command" {
+		t.Errorf("fields %s:\n%v", got, err)
+	}
+}
+
+func compileSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func validate(s *jsonschema.Schema, text string) error {
+	data, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		return err
+	}
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	return s.Validate(v)
+}
+
+func TestSchemaAgreesWithParser(t *testing.T) {
+	s := compileSchema(t)
+	for _, name := range List() {
+		data, err := embedded.ReadFile(name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validate(s, string(data)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, text := range []string{full, good} {
+		if err := validate(s, text); err != nil {
+			t.Errorf("good scenario refused: %v", err)
+		}
+	}
+	for _, m := range mistakes {
+		if err := validate(s, strings.Replace(good, m.old, m.new, 1)); err == nil && !m.parserOnly {
+			t.Errorf("the schema admits %q", m.new)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(full)
+	f.Add(good)
+	for _, m := range mistakes {
+		if len(m.new) < 2000 {
+			f.Add(strings.Replace(good, m.old, m.new, 1))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := Parse("x.yaml", []byte(text))
+		if err == nil {
+			if err := loadgen.ValidatePlan(p); err != nil {
+				t.Errorf("a plan that does not run: %v", err)
+			}
+			return
+		}
+		var ps Problems
+		if !errors.As(err, &ps) || len(ps) == 0 {
+			t.Errorf("error without problems: %v", err)
+		}
+	})
+}
