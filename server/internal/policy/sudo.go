@@ -21,17 +21,27 @@ var (
 	allDigits  = regexp.MustCompile(`^[0-9]+$`)
 )
 
-// maxSubstitutions bounds the work on one quotation. No honest command comes
-// near; one that does is refused.
-const maxSubstitutions = 64
+// maxWork bounds the bytes read for one command, those of nested quotations as
+// often as they are. A host would not take a longer command; one so nested that
+// it takes more is refused.
+const maxWork = 1 << 20
 
 // escalation names the program by which the command would gain other rights, or
 // returns "". It looks where a shell takes a command name: at the start, after
 // separators, assignments, redirections and reserved words, in substitutions,
 // behind a path or quotes, and in the arguments of programs that run others.
 func escalation(command string) string {
-	s := scanner{in: command, start: true}
+	work := maxWork
+	return within(command, &work)
+}
+
+// within is escalation as part of a larger work.
+func within(command string, work *int) string {
+	s := scanner{in: command, work: work, start: true}
 	for s.pos < len(s.in) {
+		if *work -= 1; *work < 0 {
+			return "something nested too deeply to be judged"
+		}
 		if name := s.next(); name != "" {
 			return name
 		}
@@ -44,6 +54,7 @@ func escalation(command string) string {
 type scanner struct {
 	in       string
 	pos      int
+	work     *int // left over
 	word     strings.Builder
 	inWord   bool
 	start    bool // the next word names a command
@@ -78,7 +89,7 @@ func (s *scanner) next() string {
 	case '"':
 		return s.double()
 	}
-	s.text(string(c))
+	s.text(s.in[s.pos-1 : s.pos])
 	return ""
 }
 
@@ -120,23 +131,20 @@ func (s *scanner) double() string {
 	}
 	s.pos = min(s.pos+1, len(s.in))
 	s.text(text.String())
-	return substituted(text.String())
+	return s.substituted(text.String())
 }
 
 // substituted looks into every substitution of a quoted text.
-func substituted(text string) string {
-	for n := 0; ; n++ {
+func (s *scanner) substituted(text string) string {
+	for {
 		i := strings.IndexAny(text, "(`")
 		if i < 0 {
 			return ""
 		}
-		if n == maxSubstitutions {
-			return "too many substitutions"
-		}
 		live := text[i] == '`' || i > 0 && text[i-1] == '$'
 		text = text[i+1:]
 		if live {
-			if name := escalation(text); name != "" {
+			if name := within(text, s.work); name != "" {
 				return name
 			}
 		}
@@ -174,7 +182,7 @@ func (s *scanner) endWord() string {
 		s.redirect = false
 		return ""
 	case s.carried:
-		return carriedWord(word)
+		return s.carriedWord(word)
 	case !s.start || assignment.MatchString(word) || slices.Contains(openers, word):
 		return ""
 	}
@@ -188,12 +196,12 @@ func (s *scanner) endWord() string {
 }
 
 // carriedWord judges an argument of a carrier: a program's name or a command line.
-func carriedWord(word string) string {
+func (s *scanner) carriedWord(word string) string {
 	if name := path.Base(word); slices.Contains(escalators, name) {
 		return name
 	}
 	if strings.ContainsAny(word, " \t\n;&|(`") {
-		return escalation(word)
+		return within(word, s.work)
 	}
 	return ""
 }
