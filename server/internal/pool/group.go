@@ -137,6 +137,11 @@ func (g *group) dial(t *profile.Target) {
 // monitor removes c once its transport has ended.
 func (g *group) monitor(c *conn) {
 	_ = c.client.Wait()
+	g.drop(c)
+}
+
+// drop closes c and forgets it.
+func (g *group) drop(c *conn) {
 	c.close()
 	g.mu.Lock()
 	c.dead = true

@@ -76,6 +76,14 @@ func (l *Lease) Release() {
 	})
 }
 
+// drop releases the lease and forgets its connection, which has broken.
+func (l *Lease) drop() {
+	if l.group != nil {
+		l.group.drop(l.conn)
+	}
+	l.Release()
+}
+
 // Session is an open session channel on a pooled connection, on which nothing has run yet. Its user reads Requests until it is
 // closed, and calls Close once.
 type Session struct {
@@ -138,8 +146,7 @@ func (p *Pool) Session(ctx context.Context, t *profile.Target) (*Session, error)
 			}
 			pause = min(2*pause, maxRefusalGap)
 		default:
-			lease.conn.client.Close()
-			lease.Release()
+			lease.drop()
 			if broken++; broken >= maxBroken {
 				return nil, &Error{Kind: KindConnect, Addr: t.Addr, Err: fmt.Errorf("the connection broke before a channel opened: %w", err)}
 			}
