@@ -17,6 +17,7 @@ type conn struct {
 	jump     *Lease        // slot on the jump host's connection that carries this one, or nil
 	born     time.Time     // when it was ready
 	dialTime time.Duration // how long it took
+	ended    chan struct{} // closed when the transport has ended; only for a connection in a group
 
 	leased    int
 	limit     int // channels it may carry at once
@@ -46,6 +47,7 @@ func (p *Pool) dial(ctx context.Context, t *profile.Target) (*conn, error) {
 			p.count.dialNanos.Add(int64(now.Sub(start)))
 			return &conn{
 				id: p.nextID.Add(1), client: client, jump: jump, born: now, dialTime: now.Sub(start), idleSince: now,
+				ended: make(chan struct{}),
 			}, nil
 		}
 	}
@@ -76,6 +78,7 @@ func (p *Pool) dialTransport(ctx context.Context, t *profile.Target) (net.Conn, 
 
 // handshake makes an SSH client of transport, which it closes on failure. ctx bounds it.
 func handshake(ctx context.Context, transport net.Conn, t *profile.Target) (*ssh.Client, error) {
+	transport = failFast{transport}
 	stop := context.AfterFunc(ctx, func() { transport.Close() })
 	cc, chans, reqs, err := ssh.NewClientConn(transport, t.Addr, &ssh.ClientConfig{
 		User:              t.User,
@@ -95,4 +98,16 @@ func handshake(ctx context.Context, transport net.Conn, t *profile.Target) (*ssh
 		return nil, err
 	}
 	return ssh.NewClient(cc, chans, reqs), nil
+}
+
+// failFast closes a connection at its first read error. x/crypto, once its reader has failed, can still take a request to open a channel
+// and then wait for the answer for ever; here the write of that request fails.
+type failFast struct{ net.Conn }
+
+func (c failFast) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.Close()
+	}
+	return n, err
 }

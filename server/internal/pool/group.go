@@ -137,6 +137,7 @@ func (g *group) dial(t *profile.Target) {
 // monitor removes c once its transport has ended.
 func (g *group) monitor(c *conn) {
 	_ = c.client.Wait()
+	close(c.ended)
 	g.drop(c)
 }
 

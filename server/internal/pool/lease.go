@@ -154,6 +154,8 @@ func (p *Pool) Session(ctx context.Context, t *profile.Target) (*Session, error)
 	}
 }
 
+var errEnded = errors.New("the connection has ended")
+
 // open opens a session channel. When ctx ends first, the channel is closed and the slot released as soon as the host answers.
 func (l *Lease) open(ctx context.Context) (ssh.Channel, <-chan *ssh.Request, error) {
 	type opened struct {
@@ -169,6 +171,8 @@ func (l *Lease) open(ctx context.Context) (ssh.Channel, <-chan *ssh.Request, err
 	select {
 	case o := <-done:
 		return o.ch, o.reqs, o.err
+	case <-l.conn.ended:
+		return nil, nil, errEnded
 	case <-ctx.Done():
 	}
 	go func() {
