@@ -65,9 +65,18 @@ func bareExec(client *gossh.Client, line string) error {
 	return io.ErrUnexpectedEOF
 }
 
-// BenchmarkStore uploads 1 MiB on an open SFTP session.
+// BenchmarkStore uploads 1 MiB on an open SFTP session, to memfs and, for
+// comparison, to the handlers that come with the SFTP library.
 func BenchmarkStore(b *testing.B) {
-	host := start(b, fakessh.Options{})
+	b.Run("memfs", func(b *testing.B) { benchmarkStore(b, start(b, fakessh.Options{})) })
+	b.Run("library", func(b *testing.B) {
+		host := start(b, fakessh.Options{})
+		host.ServeSFTP(sftp.InMemHandler())
+		benchmarkStore(b, host)
+	})
+}
+
+func benchmarkStore(b *testing.B, host *fakessh.Host) {
 	client, err := sftp.NewClient(dial(b, host), sftp.UseConcurrentWrites(true))
 	if err != nil {
 		b.Fatal(err)
@@ -86,5 +95,25 @@ func BenchmarkStore(b *testing.B) {
 		if err := f.Close(); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkFetch downloads 1 MiB on an open SFTP session.
+func BenchmarkFetch(b *testing.B) {
+	host := start(b, fakessh.Options{})
+	if err := host.FS().WriteFile("/file", fakessh.Pattern(1<<20), 0o644); err != nil {
+		b.Fatal(err)
+	}
+	client := openSFTP(b, dial(b, host))
+	b.SetBytes(1 << 20)
+	for b.Loop() {
+		f, err := client.Open("/file")
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n, err := f.WriteTo(io.Discard); n != 1<<20 || err != nil {
+			b.Fatal(n, err)
+		}
+		f.Close()
 	}
 }

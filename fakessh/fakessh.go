@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/gliderlabs/ssh"
+	"github.com/pkg/sftp"
 	gossh "golang.org/x/crypto/ssh"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh/memfs"
@@ -70,6 +71,7 @@ type Host struct {
 	server   *ssh.Server
 	fs       *memfs.FS
 	home     string
+	handlers sftp.Handlers // of fs
 	delays   *delays
 	stats    stats
 	commands commandTable
@@ -104,7 +106,8 @@ func Listen(opts Options) (*Host, error) {
 		opts.FS = memfs.New(memfs.Options{})
 	}
 	h := &Host{
-		opts: opts, fs: opts.FS, home: homeDir(opts.Home), delays: newDelays(opts.Latency),
+		opts: opts, fs: opts.FS, home: homeDir(opts.Home),
+		handlers: opts.FS.Handlers(), delays: newDelays(opts.Latency),
 		conns: make(map[*conn]struct{}), sessions: make(map[*session]struct{}),
 	}
 	if err := h.fs.MkdirAll(h.home, 0o755); err != nil {

@@ -201,7 +201,7 @@ func (s *session) shell() int {
 }
 
 func (s *session) sftp() int {
-	handlers := s.host.delays.slow(s.ctx, s.host.fs.Handlers())
+	handlers := s.host.delays.slow(s.ctx, s.host.handlers)
 	server := sftp.NewRequestServer(s.ch, handlers,
 		sftp.WithStartDirectory(s.host.home), sftp.WithRSAllocator())
 	if err := server.Serve(); err != nil && err != io.EOF {

@@ -171,13 +171,13 @@ func (f *FS) rename(from, to string, replace bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	src, err := f.lookup(clean(from), false)
-	if err == nil && src.node == nil {
-		err = syscall.ENOENT
-	}
 	if err != nil {
 		return pathError("rename", from, err)
 	}
 	dst, err := f.lookup(clean(to), false)
+	if err == nil && src.node == nil {
+		return pathError("rename", from, syscall.ENOENT)
+	}
 	if err == nil {
 		err = f.mayMove(src, dst, replace)
 	}
@@ -210,6 +210,8 @@ func (f *FS) mayMove(src, dst place, replace bool) error {
 		return syscall.EINVAL
 	case dst.node == nil || dst.node == src.node:
 		return nil
+	case dst.node.isDir() && dst.node.contains(src.parent):
+		return syscall.ENOTEMPTY
 	case dst.node.isDir() && !src.node.isDir():
 		return syscall.EISDIR
 	case !dst.node.isDir() && src.node.isDir():
@@ -264,10 +266,10 @@ func (f *FS) Link(from, name string) error {
 	at, err := f.lookup(clean(name), false)
 	switch {
 	case err != nil:
-	case n.isDir():
-		err = syscall.EPERM
 	case at.node != nil:
 		err = syscall.EEXIST
+	case n.isDir():
+		err = syscall.EPERM
 	default:
 		if _, err = at.add(n); err == nil {
 			n.mu.Lock()
