@@ -213,10 +213,16 @@ func (m *mover) publish(tmp string) error {
 		return &Error{Kind: Unknown, Path: m.Remote, Err: fmt.Errorf("the session ended during the final rename, which may have happened: %w", err)}
 	}
 	m.removeTemporary()
-	if info, e := m.s.Stat(m.Remote); e == nil && info.IsDir() {
+	if m.isRemoteDir() {
 		return &Error{Kind: Refused, Path: m.Remote, Err: errors.New("is a directory on the host; name the file in it")}
 	}
 	return sftpError(m.ctx, m.Remote, err)
+}
+
+// isRemoteDir is asked after a failure only, to name its cause.
+func (m *mover) isRemoteDir() bool {
+	info, err := m.s.Stat(m.Remote)
+	return err == nil && info.IsDir()
 }
 
 func (m *mover) removeTemporary() {
@@ -251,6 +257,9 @@ func (m *mover) sweep(p *pool.Pool, t *profile.Target) {
 func (m *mover) download() error {
 	in, err := m.s.Open(m.Remote)
 	if err != nil {
+		if m.isRemoteDir() {
+			err = &Error{Kind: Refused, Path: m.Remote, Err: errors.New("is a directory on the host; name a file in it")}
+		}
 		return sftpError(m.ctx, m.Remote, err)
 	}
 	defer in.Close()
