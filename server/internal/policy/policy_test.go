@@ -58,7 +58,7 @@ func TestAllowlist(t *testing.T) {
 		{"process substitution", ls, "ls <(reboot)", false},
 		{"subshell", ls, "ls (reboot)", false},
 		{"brace", ls, "ls {a,b}", false},
-		{"comment", ls, "ls # 'x", false},
+		{"comment", ls, "ls # x", false},
 		{"hash in a word", ls, "ls a#b", true},
 
 		{"single quotes", ls, "ls ';|&<>$(x)`y`'", true},

@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -72,8 +71,8 @@ func (c *Credential) Fingerprint() string {
 	return strings.Join(parts, "+")
 }
 
-// credential checks the document and opens its key. dir is where a relative
-// private_key_path starts; "" admits absolute ones only.
+// credential checks the document and opens its key. dir is the folder of the
+// file it came from, where a relative private_key_path starts; "" is no file.
 func (d *document) credential(source, dir string) (*Credential, error) {
 	fail := func(field, message, remedy string) error {
 		at := d.at[field]
@@ -89,7 +88,7 @@ func (d *document) credential(source, dir string) (*Credential, error) {
 		return nil, fail("passphrase", "there is no key that it could open", "remove it or set private_key")
 	}
 	c := &Credential{Username: d.Username, password: d.Password}
-	if filepath.IsAbs(source) || dir != "" {
+	if dir != "" {
 		c.Files = []string{source}
 	}
 	pem := d.PrivateKey.Reveal()
@@ -113,7 +112,6 @@ func (d *document) credential(source, dir string) (*Credential, error) {
 		}
 		c.signers = []ssh.Signer{signer}
 	}
-	c.Files = slices.Clip(c.Files)
 	return c, nil
 }
 

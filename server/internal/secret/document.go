@@ -2,7 +2,6 @@ package secret
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 
@@ -94,7 +93,7 @@ func (d *document) set(source string, field *ast.MappingValueNode) error {
 	case *ast.NullNode:
 		return nil
 	default:
-		return fail(name, fmt.Sprintf("holds a %s, not a string", strings.ToLower(v.Type().YAMLName())), "put the value in quotes")
+		return fail(name, "must be a string", "put the value in quotes, without anchor, alias or tag")
 	}
 	if target.Kind() == reflect.String {
 		target.SetString(text)
