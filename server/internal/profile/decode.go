@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -51,8 +52,12 @@ func (d *document) syntax(err error) {
 }
 
 // problem records a mistake at the position of the field, or of the nearest
-// thing around it that has one.
+// thing around it that has one. A field is blamed once: that it is also missing
+// when its value could not be read is no news.
 func (d *document) problem(field, message, remedy string) {
+	if d.blamed(field) {
+		return
+	}
 	p := &Problem{File: d.file, Field: field, Message: message, Remedy: remedy}
 	for at := field; ; at = parent(at) {
 		if pos := d.at[at]; pos != nil {
@@ -64,6 +69,13 @@ func (d *document) problem(field, message, remedy string) {
 		}
 	}
 	d.problems = append(d.problems, p)
+}
+
+// blamed says whether the field or an object around it has a problem already.
+func (d *document) blamed(field string) bool {
+	return field != "" && slices.ContainsFunc(d.problems, func(p *Problem) bool {
+		return p.Field == field || p.Field != "" && strings.HasPrefix(field, p.Field+".")
+	})
 }
 
 // parent cuts the last element off a dotted field.
