@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
@@ -16,6 +18,8 @@ import (
 type ExecData struct {
 	Stdout        string  `json:"stdout"`
 	Stderr        string  `json:"stderr"`
+	StdoutBase64  string  `json:"stdout_base64,omitempty" jsonschema:"exact bytes of stdout, where it is not valid UTF-8"`
+	StderrBase64  string  `json:"stderr_base64,omitempty" jsonschema:"exact bytes of stderr, where it is not valid UTF-8"`
 	ExitCode      int     `json:"exit_code" jsonschema:"exit status of the command; -1 when a signal ended it"`
 	Signal        string  `json:"signal,omitempty" jsonschema:"name of the signal that ended the command, without SIG"`
 	SessionID     string  `json:"session_id,omitempty" jsonschema:"names the SSH connection that carried the command"`
@@ -95,10 +99,26 @@ func exec(ctx context.Context, c *call) (*ExecData, error) {
 	}
 	c.timed(out.Lease, out.Remote)
 	c.bytes = int64(len(out.Stdout) + len(out.Stderr))
-	return &ExecData{
-		Stdout: string(out.Stdout), Stderr: string(out.Stderr), ExitCode: out.ExitCode, Signal: out.Signal,
-		SessionID: out.Session, Truncated: out.Truncated, ExecutionTime: out.Remote.Seconds(),
-	}, err
+	data := &ExecData{
+		ExitCode: out.ExitCode, Signal: out.Signal, SessionID: out.Session, Truncated: out.Truncated, ExecutionTime: out.Remote.Seconds(),
+	}
+	data.Stdout, data.StdoutBase64 = text(out.Stdout, out.Truncated)
+	data.Stderr, data.StderrBase64 = text(out.Stderr, out.Truncated)
+	return data, err
+}
+
+// text gives output as a string and, where that would lose bytes, exactly as base64 too. A character that the bound cut in two is
+// dropped.
+func text(b []byte, truncated bool) (s, exact string) {
+	if utf8.Valid(b) {
+		return string(b), ""
+	}
+	for cut := 1; truncated && cut < utf8.UTFMax && cut < len(b); cut++ {
+		if utf8.Valid(b[:len(b)-cut]) {
+			return string(b[:len(b)-cut]), ""
+		}
+	}
+	return string(b), base64.StdEncoding.EncodeToString(b)
 }
 
 // deadline bounds ctx by the caller's timeout and the profile's max_session_seconds, and says which of them ended it.

@@ -1,0 +1,125 @@
+package profile
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/knownhosts"
+)
+
+func TestHostKeys(t *testing.T) {
+	ed, other, rsaKey := newKey(t), newKey(t), newRSAKey(t)
+	hashed := func(host string) string { return knownhosts.HashHostname(knownhosts.Normalize(host)) }
+	tests := []struct {
+		name       string
+		port       int
+		pin        ssh.PublicKey
+		known      string // "" is no file
+		shows      ssh.PublicKey
+		err        string // "" is trusted
+		want       []string
+		algorithms []string
+	}{
+		{"pinned", 22, ed, "", ed, "", nil, []string{"ssh-ed25519"}},
+		{"pinned, changed", 22, ed, "", other, "not the host_key of the profile", []string{ssh.FingerprintSHA256(ed)}, []string{"ssh-ed25519"}},
+		{"pinned RSA", 22, rsaKey, "", rsaKey, "", nil, []string{"rsa-sha2-512", "rsa-sha2-256"}},
+		{"the pin goes before the file", 22, ed, "10.0.0.1 " + line(other) + "\n", other, "not the host_key", []string{ssh.FingerprintSHA256(ed)}, []string{"ssh-ed25519"}},
+		{"known", 22, nil, "10.0.0.1 " + line(ed) + "\n", ed, "", nil, []string{"ssh-ed25519"}},
+		{"known, changed", 22, nil, "# comment\n10.0.0.1 " + line(ed) + "\n", other, ":2: it shows", []string{ssh.FingerprintSHA256(ed)}, []string{"ssh-ed25519"}},
+		{"known by hash", 22, nil, hashed("10.0.0.1") + " " + line(ed) + "\n", ed, "", nil, []string{"ssh-ed25519"}},
+		{"known on a port", 2222, nil, "[10.0.0.1]:2222 " + line(ed) + "\n", ed, "", nil, []string{"ssh-ed25519"}},
+		{"known by hash on a port", 2222, nil, hashed("10.0.0.1:2222") + " " + line(ed) + "\n", ed, "", nil, []string{"ssh-ed25519"}},
+		{"known on another port", 2222, nil, "10.0.0.1 " + line(ed) + "\n", ed, "no key is known for it", nil, nil},
+		{"two types", 22, nil, "10.0.0.1 " + line(rsaKey) + "\n10.0.0.1 " + line(ed) + "\n", ed, "", nil, []string{"rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"}},
+		{"another host", 22, nil, "10.0.0.2 " + line(ed) + "\n", ed, "no key is known for it", nil, nil},
+		{"no file", 22, nil, "", ed, "there is no known_hosts file", nil, nil},
+		{"empty file", 22, nil, "\n", ed, "no key is known for it", nil, nil},
+		{"revoked", 22, nil, "10.0.0.1 " + line(ed) + "\n@revoked 10.0.0.1 " + line(ed) + "\n", ed, "revoked", nil, []string{"ssh-ed25519"}},
+		{"broken file", 22, nil, "10.0.0.1 ssh-ed25519 AAAA\n", ed, "known hosts cannot be read", nil, nil},
+		{"certificate authority", 22, nil, "@cert-authority *,10.0.0.1 " + line(ed) + "\n", other, "", nil, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFolder(t)
+			if tt.known != "" {
+				f.write(f.cfg.KnownHosts[0], tt.known)
+			}
+			pinned := ""
+			if tt.pin != nil {
+				pinned = line(tt.pin)
+			}
+			f.secret("s.json", `{"password": "x"}`)
+			f.profile("web.json", fmt.Sprintf(`{"id": "web", "host": "10.0.0.1", "port": %d, "username": "u", "auth": {"type": "file_ref", "ref": "s"}, "host_key": %q}`, tt.port, pinned))
+			target, err := f.open().Resolve(t.Context(), "web")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.name == "certificate authority" {
+				if !slices.Contains(target.HostKeyAlgorithms, ssh.CertAlgoED25519v01) {
+					t.Errorf("algorithms %q lack certificates", target.HostKeyAlgorithms)
+				}
+				return
+			}
+			if !slices.Equal(target.HostKeyAlgorithms, tt.algorithms) {
+				t.Errorf("algorithms %q, want %q", target.HostKeyAlgorithms, tt.algorithms)
+			}
+			err = target.HostKeyCallback("another name:1", nil, tt.shows)
+			if tt.err == "" {
+				if err != nil {
+					t.Errorf("not trusted: %v", err)
+				}
+				return
+			}
+			e, ok := errors.AsType[*HostKeyError](err)
+			if !ok || !strings.Contains(err.Error(), tt.err) {
+				t.Fatalf("error %v, want %q", err, tt.err)
+			}
+			if e.Host != target.Addr || e.Got != ssh.FingerprintSHA256(tt.shows) || !slices.Equal(e.Want, tt.want) || e.Remedy == "" {
+				t.Errorf("details: %+v", e)
+			}
+		})
+	}
+}
+
+func TestUnknownHostRemedy(t *testing.T) {
+	key := newKey(t)
+	f := newFolder(t)
+	f.secret("s.json", `{"password": "x"}`)
+	f.profile("web.json", `{"id": "web", "host": "10.0.0.1", "port": 2222, "username": "u", "auth": {"type": "file_ref", "ref": "s"}}`)
+	target, err := f.open().Resolve(t.Context(), "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = target.HostKeyCallback("", nil, key)
+	for _, want := range []string{"10.0.0.1:2222", f.cfg.KnownHosts[0], line(key), "ssh-keyscan -p 2222 10.0.0.1", ssh.FingerprintSHA256(key)} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error lacks %q: %v", want, err)
+		}
+	}
+}
+
+func TestDefaultKnownHosts(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	key := newKey(t)
+	if err := os.Mkdir(home+"/.ssh", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f := newFolder(t)
+	f.cfg.KnownHosts = nil
+	f.write(home+"/.ssh/known_hosts", "10.0.0.1 "+line(key)+"\n")
+	f.secret("s.json", `{"password": "x"}`)
+	f.profile("web.json", `{"id": "web", "host": "10.0.0.1", "username": "u", "auth": {"type": "file_ref", "ref": "s"}}`)
+	target, err := f.open().Resolve(t.Context(), "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := target.HostKeyCallback("", nil, key); err != nil {
+		t.Error(err)
+	}
+}
