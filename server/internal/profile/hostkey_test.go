@@ -1,6 +1,8 @@
 package profile
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -35,13 +37,12 @@ func TestHostKeys(t *testing.T) {
 		{"known on a port", 2222, nil, "[10.0.0.1]:2222 " + line(ed) + "\n", ed, "", nil, []string{"ssh-ed25519"}},
 		{"known by hash on a port", 2222, nil, hashed("10.0.0.1:2222") + " " + line(ed) + "\n", ed, "", nil, []string{"ssh-ed25519"}},
 		{"known on another port", 2222, nil, "10.0.0.1 " + line(ed) + "\n", ed, "no key is known for it", nil, nil},
-		{"two types", 22, nil, "10.0.0.1 " + line(rsaKey) + "\n10.0.0.1 " + line(ed) + "\n", ed, "", nil, []string{"rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"}},
+		{"two types", 22, nil, "10.0.0.1 " + line(rsaKey) + "\n10.0.0.1 " + line(ed) + "\n", ed, "", nil, []string{"ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"}},
 		{"another host", 22, nil, "10.0.0.2 " + line(ed) + "\n", ed, "no key is known for it", nil, nil},
 		{"no file", 22, nil, "", ed, "there is no known_hosts file", nil, nil},
 		{"empty file", 22, nil, "\n", ed, "no key is known for it", nil, nil},
 		{"revoked", 22, nil, "10.0.0.1 " + line(ed) + "\n@revoked 10.0.0.1 " + line(ed) + "\n", ed, "revoked", nil, []string{"ssh-ed25519"}},
 		{"broken file", 22, nil, "10.0.0.1 ssh-ed25519 AAAA\n", ed, "known hosts cannot be read", nil, nil},
-		{"certificate authority", 22, nil, "@cert-authority *,10.0.0.1 " + line(ed) + "\n", other, "", nil, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -58,12 +59,6 @@ func TestHostKeys(t *testing.T) {
 			target, err := f.open().Resolve(t.Context(), "web")
 			if err != nil {
 				t.Fatal(err)
-			}
-			if tt.name == "certificate authority" {
-				if !slices.Contains(target.HostKeyAlgorithms, ssh.CertAlgoED25519v01) {
-					t.Errorf("algorithms %q lack certificates", target.HostKeyAlgorithms)
-				}
-				return
 			}
 			if !slices.Equal(target.HostKeyAlgorithms, tt.algorithms) {
 				t.Errorf("algorithms %q, want %q", target.HostKeyAlgorithms, tt.algorithms)
@@ -83,6 +78,43 @@ func TestHostKeys(t *testing.T) {
 				t.Errorf("details: %+v", e)
 			}
 		})
+	}
+}
+
+func TestHostCertificates(t *testing.T) {
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certify := func(principal string) *ssh.Certificate {
+		cert := &ssh.Certificate{Key: newKey(t), CertType: ssh.HostCert, ValidPrincipals: []string{principal}, ValidBefore: ssh.CertTimeInfinity}
+		if err := cert.SignCert(rand.Reader, authority); err != nil {
+			t.Fatal(err)
+		}
+		return cert
+	}
+	f := newFolder(t)
+	f.write(f.cfg.KnownHosts[0], "@cert-authority 10.0.0.* "+line(authority.PublicKey())+"\n")
+	f.secret("s.json", `{"password": "x"}`)
+	f.profile("web.json", strings.Replace(minimal("web", ""), pin, "", 1))
+	target, err := f.open().Resolve(t.Context(), "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(target.HostKeyAlgorithms, ssh.CertAlgoED25519v01) {
+		t.Errorf("algorithms %q lack certificates", target.HostKeyAlgorithms)
+	}
+	if err := target.HostKeyCallback("", nil, certify("10.0.0.1")); err != nil {
+		t.Errorf("certificate of the authority: %v", err)
+	}
+	for name, key := range map[string]ssh.PublicKey{"for another host": certify("10.0.0.2"), "no certificate": newKey(t)} {
+		if _, ok := errors.AsType[*HostKeyError](target.HostKeyCallback("", nil, key)); !ok {
+			t.Errorf("%s is trusted", name)
+		}
 	}
 }
 

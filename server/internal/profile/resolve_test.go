@@ -14,8 +14,6 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh/knownhosts"
-
-	"github.com/openaccess-mcp/openaccess-mcp/server/internal/secret"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -214,7 +212,6 @@ func TestResolveFollowsFiles(t *testing.T) {
 	f.secret("s.json", `{"password": "2222"}`)
 	c.settle(secretFile, time.Minute)
 	changed("secret of the same size", true)
-	f.profile("web.json", strings.Replace(unpinned, "}", `, "tags": ["x"]}`, 2))
 	f.profile("web.json", unpinned[:len(unpinned)-1]+`, "tags": ["x"]}`)
 	changed("tags", false)
 	f.write(f.cfg.KnownHosts[0], "# moved\n"+knownhosts.Line([]string{"10.0.0.1"}, key)+"\n")
@@ -436,5 +433,3 @@ func BenchmarkResolve(b *testing.B) {
 		}
 	})
 }
-
-var _ = secret.TypeFile
