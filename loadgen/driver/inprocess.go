@@ -1,0 +1,89 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+)
+
+// InProcess runs a server inside this process, as run, over two pipes. run serves until in ends or its context does. Figures of such a server
+// leave out the process boundary and share the generator's CPU time, so they are labelled and never graded. ctx bounds the handshake alone.
+func InProcess(ctx context.Context, run func(ctx context.Context, in io.Reader, out io.Writer) error) (loadgen.Driver, error) {
+	serverIn, out := io.Pipe()
+	in, serverOut := io.Pipe()
+	serverCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &inProcess{in: out, out: in, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.err = run(serverCtx, serverIn, serverOut)
+		serverIn.CloseWithError(io.ErrClosedPipe)
+		serverOut.CloseWithError(s.endError())
+	}()
+	d := &streamDriver{conn: newConn(in, out, func(err error) error { return err }), end: s.end}
+	ctx, stop := context.WithTimeout(ctx, defaultStartTimeout)
+	defer stop()
+	res, err := d.conn.initialize(ctx, "")
+	if err != nil {
+		_ = d.Close() // what went wrong before says more
+		return nil, fmt.Errorf("%w: %w", ErrServerStart, err)
+	}
+	d.info = loadgen.DriverInfo{
+		Kind: "inprocess", ServerName: res.ServerInfo.Name, ServerVersion: res.ServerInfo.Version, SharedSession: true,
+	}
+	return d, nil
+}
+
+// inProcess is a server that runs as a function.
+type inProcess struct {
+	in     *io.PipeWriter
+	out    *io.PipeReader
+	cancel context.CancelFunc
+	done   chan struct{} // closed with err set
+	err    error
+}
+
+func (s *inProcess) endError() error {
+	if s.err != nil {
+		return fmt.Errorf("the server ended: %w", s.err)
+	}
+	return io.EOF
+}
+
+// end closes the server's input, then ends its context, each with time to take effect.
+func (s *inProcess) end() error {
+	defer s.out.Close()
+	defer s.cancel()
+	s.in.Close()
+	if s.ended() {
+		return s.result()
+	}
+	s.cancel()
+	s.out.Close() // nobody may be reading what it still writes
+	if s.ended() {
+		return s.result()
+	}
+	return fmt.Errorf("the server in this process still runs %v after its context ended", defaultStopTimeout)
+}
+
+// result is run's error; ending with its context is none.
+func (s *inProcess) result() error {
+	if s.err == nil || errors.Is(s.err, context.Canceled) {
+		return nil
+	}
+	return s.endError()
+}
+
+func (s *inProcess) ended() bool {
+	timer := time.NewTimer(defaultStopTimeout)
+	defer timer.Stop()
+	select {
+	case <-s.done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
