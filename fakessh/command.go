@@ -108,6 +108,9 @@ func (s *session) exec(line string) int {
 	s.host.stats.commandStarted(name)
 	defer func() { s.host.stats.commandEnded(name, s.ctx.Err() != nil) }()
 	s.host.delays.wait(s.ctx, s.host.delays.exec)
+	if s.ctx.Err() != nil {
+		return 0 // nobody asks any more
+	}
 	return handler(s.ctx, c)
 }
 

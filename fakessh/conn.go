@@ -3,10 +3,8 @@ package fakessh
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"net"
-	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -20,10 +18,13 @@ import (
 type conn struct {
 	net.Conn
 	sessions atomic.Int64 // open session channels
+	ctx      context.Context
+	cancel   context.CancelFunc // by cut, and at the end of the connection
 }
 
 // cut ends the connection with a reset.
 func (c *conn) cut() {
+	c.cancel()
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
@@ -50,27 +51,29 @@ func bindConn(ctx ssh.Context, c net.Conn) net.Conn {
 // serveConn serves one connection in a goroutine that Close waits for.
 func (h *Host) serveConn(raw net.Conn) {
 	c := &conn{Conn: raw}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		raw.Close()
+		c.cut()
 		return
 	}
 	h.conns[c] = struct{}{}
-	h.stats.opened()
+	h.stats.connsOpened.Add(1)
 	h.wg.Go(func() {
 		defer h.dropConn(c)
-		h.delays.wait(context.Background(), h.delays.connect)
+		h.delays.wait(c.ctx, h.delays.connect)
 		h.server.HandleConn(c)
 	})
 }
 
 func (h *Host) dropConn(c *conn) {
+	c.cancel()
 	c.Close()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.conns, c)
-	h.stats.closed()
+	h.stats.connsClosed.Add(1)
 }
 
 // checkPassword admits everyone unless there are Users.
@@ -92,7 +95,7 @@ func (h *Host) checkKey(ctx ssh.Context, key ssh.PublicKey) bool {
 		return true
 	}
 	user, known := h.opts.Users[ctx.User()]
-	ok := known && (h.profile.is(key) ||
+	ok := known && (h.profileKey.is(key) ||
 		slices.ContainsFunc(user.AuthorizedKeys, func(k gossh.PublicKey) bool { return ssh.KeysEqual(k, key) }))
 	if !ok {
 		h.stats.authFailures.Add(1)
@@ -110,9 +113,5 @@ func (h *Host) blocked() error {
 	}
 	slices.Sort(names)
 	return fmt.Errorf("fakessh: close: after %v still running: %d connections, %d sessions (%s)",
-		closeGrace, len(h.conns), len(names), strings.Join(names, ", "))
+		h.grace, len(h.conns), len(names), strings.Join(names, ", "))
 }
-
-func isClosedError(err error) bool { return errors.Is(err, net.ErrClosed) }
-
-func homeDir(dir string) string { return path.Clean("/" + dir) }

@@ -15,10 +15,10 @@
 package fakessh
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
+	"errors"
 	"fmt"
 	"net"
+	"path"
 	"sync"
 	"time"
 
@@ -66,16 +66,17 @@ type User struct {
 // Host is a running SSH host, safe for concurrent use. The one who started it
 // calls Close.
 type Host struct {
-	opts     Options
-	listener net.Listener
-	server   *ssh.Server
-	fs       *memfs.FS
-	home     string
-	handlers sftp.Handlers // of fs
-	delays   *delays
-	stats    stats
-	commands commandTable
-	profile  profileKey
+	opts       Options
+	listener   net.Listener
+	server     *ssh.Server
+	fs         *memfs.FS
+	home       string
+	handlers   sftp.Handlers // of fs
+	delays     *delays
+	stats      stats
+	commands   commandTable
+	profileKey profileKey
+	grace      time.Duration // closeGrace
 
 	mu       sync.Mutex
 	closed   bool
@@ -100,14 +101,14 @@ func Listen(opts Options) (*Host, error) {
 		opts.Addr = "127.0.0.1:0"
 	}
 	if opts.HostKey == nil {
-		opts.HostKey = newKey()
+		opts.HostKey, _ = newKey()
 	}
 	if opts.FS == nil {
 		opts.FS = memfs.New(memfs.Options{})
 	}
 	h := &Host{
-		opts: opts, fs: opts.FS, home: homeDir(opts.Home),
-		handlers: opts.FS.Handlers(), delays: newDelays(opts.Latency),
+		opts: opts, fs: opts.FS, home: path.Clean("/" + opts.Home),
+		handlers: opts.FS.Handlers(), delays: newDelays(opts.Latency), grace: closeGrace,
 		conns: make(map[*conn]struct{}), sessions: make(map[*session]struct{}),
 	}
 	if err := h.fs.MkdirAll(h.home, 0o755); err != nil {
@@ -122,19 +123,6 @@ func Listen(opts Options) (*Host, error) {
 	h.listener = l
 	h.wg.Go(h.accept)
 	return h, nil
-}
-
-// newKey makes an ed25519 key. Neither step can fail.
-func newKey() gossh.Signer {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	signer, err := gossh.NewSignerFromKey(key)
-	if err != nil {
-		panic(err)
-	}
-	return signer
 }
 
 func (h *Host) newServer() *ssh.Server {
@@ -159,9 +147,6 @@ func (h *Host) accept() {
 		c, err := h.listener.Accept()
 		if err == nil {
 			h.serveConn(c)
-			continue
-		}
-		if ne, ok := err.(net.Error); ok && ne.Timeout() {
 			continue
 		}
 		if h.isClosed() {
@@ -210,11 +195,11 @@ func (h *Host) Close() error {
 	go func() { h.wg.Wait(); close(done) }()
 	select {
 	case <-done:
-		if err != nil && !isClosedError(err) {
+		if err != nil && !errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("fakessh: close: %v", err)
 		}
 		return nil
-	case <-time.After(closeGrace):
+	case <-time.After(h.grace):
 		return h.blocked()
 	}
 }

@@ -1,10 +1,7 @@
 package fakessh
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"maps"
 	"net"
@@ -12,72 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
-	"sync"
-
-	"github.com/gliderlabs/ssh"
-	gossh "golang.org/x/crypto/ssh"
 )
-
-// profileKey is a client key that the host makes for the profiles it writes and
-// accepts for each of its users.
-type profileKey struct {
-	once   sync.Once
-	pem    string
-	public gossh.PublicKey
-
-	mu   sync.RWMutex
-	made gossh.PublicKey // public, once it is in use
-}
-
-// private returns the key in OpenSSH's format.
-func (k *profileKey) private() string {
-	k.once.Do(func() {
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			panic(err) // the system has no randomness
-		}
-		block, err := gossh.MarshalPrivateKey(key, "fakessh")
-		if err != nil {
-			panic(err) // ed25519 is supported
-		}
-		signer, err := gossh.NewSignerFromKey(key)
-		if err != nil {
-			panic(err)
-		}
-		k.pem, k.public = string(pem.EncodeToMemory(block)), signer.PublicKey()
-		k.mu.Lock()
-		k.made = k.public
-		k.mu.Unlock()
-	})
-	return k.pem
-}
-
-// is reports whether key is the profile key.
-func (k *profileKey) is(key gossh.PublicKey) bool {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	return k.made != nil && ssh.KeysEqual(k.made, key)
-}
-
-// KnownHostsLine returns a line for a known_hosts file, without its newline.
-func (h *Host) KnownHostsLine() string {
-	host, port := h.dialAddr()
-	return fmt.Sprintf("[%s]:%d %s", host, port, authorizedKey(h.HostKey()))
-}
-
-// dialAddr is Addr with loopback in the place of an unspecified address.
-func (h *Host) dialAddr() (host string, port int) {
-	addr := h.listener.Addr().(*net.TCPAddr)
-	if addr.IP.IsUnspecified() {
-		return "127.0.0.1", addr.Port
-	}
-	return addr.IP.String(), addr.Port
-}
-
-func authorizedKey(key gossh.PublicKey) string {
-	return strings.TrimSpace(string(gossh.MarshalAuthorizedKey(key)))
-}
 
 type profileDoc struct {
 	ID        string     `json:"id"`
@@ -127,7 +59,7 @@ func (h *Host) WriteProfile(dir, id string, localRoots ...string) error {
 		ID: id, Host: host, Port: port, Username: secret.Username,
 		Protocols: []string{"ssh", "sftp", "rsync", "tunnel", "vpn"},
 		Auth:      profileRef{"file_ref", id},
-		HostKey:   authorizedKey(h.HostKey()),
+		HostKey:   h.HostKeyLine(),
 		Policy:    policyDoc{1000, localRoots},
 		Tags:      []string{"fake"},
 		About:     "fakessh on " + net.JoinHostPort(host, strconv.Itoa(port)),
@@ -160,7 +92,7 @@ func (h *Host) secret() secretDoc {
 			return secretDoc{Username: name, Password: password}
 		}
 	}
-	return secretDoc{Username: name, PrivateKey: h.profile.private()}
+	return secretDoc{Username: name, PrivateKey: h.profileKey.private()}
 }
 
 // writeDoc writes dir/id.json for its owner only, whatever was there before.

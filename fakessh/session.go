@@ -3,7 +3,6 @@ package fakessh
 import (
 	"context"
 	"io"
-	"sync"
 	"sync/atomic"
 
 	"github.com/gliderlabs/ssh"
@@ -25,7 +24,7 @@ type session struct {
 	cancel  context.CancelFunc
 	name    atomic.Pointer[string] // the exec string or the subsystem
 	done    chan struct{}          // closed when the command has returned
-	ended   sync.Once              // guards the last messages on the channel
+	ended   atomic.Bool            // the last messages on the channel are decided
 }
 
 // serveSession accepts a session channel and serves it to its end.
@@ -124,8 +123,11 @@ func (s *session) request(req *gossh.Request) bool {
 		s.started = true
 		return first
 	case "pty-req":
-		s.pty = !s.started
-		return s.pty
+		if s.started { // the command may be reading the field
+			return false
+		}
+		s.pty = true
+		return true
 	case "env", "window-change":
 		return true
 	case "signal":
@@ -168,7 +170,7 @@ func (s *session) signal(name string) {
 	default:
 		return
 	}
-	if s.done == nil {
+	if s.done == nil || !s.ended.CompareAndSwap(false, true) {
 		return
 	}
 	s.cancel()
@@ -183,16 +185,16 @@ func (s *session) signal(name string) {
 // exit ends the session after its command has returned.
 func (s *session) exit(code int) {
 	s.host.forget(s)
-	s.end("exit-status", gossh.Marshal(struct{ Status uint32 }{uint32(code)}))
+	if s.ended.CompareAndSwap(false, true) {
+		s.end("exit-status", gossh.Marshal(struct{ Status uint32 }{uint32(code)}))
+	}
 }
 
-// end sends the last messages of the channel, once. The close implies the end
-// of the output.
+// end sends the last messages of the channel. The close implies the end of the
+// output.
 func (s *session) end(request string, payload []byte) {
-	s.ended.Do(func() {
-		s.ch.SendRequest(request, false, payload)
-		s.ch.Close()
-	})
+	s.ch.SendRequest(request, false, payload)
+	s.ch.Close()
 }
 
 func (s *session) shell() int {

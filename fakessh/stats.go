@@ -36,9 +36,6 @@ type stats struct {
 	commands map[string]CommandStats
 }
 
-func (s *stats) opened() { s.connsOpened.Add(1) }
-func (s *stats) closed() { s.connsClosed.Add(1) }
-
 func (s *stats) commandStarted(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

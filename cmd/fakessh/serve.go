@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	gossh "golang.org/x/crypto/ssh"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
 )
@@ -62,36 +59,17 @@ func (c config) users() (map[string]fakessh.User, error) {
 	}
 	user := fakessh.User{Password: c.password}
 	for _, file := range c.keyFiles {
-		keys, err := readKeys(file)
+		text, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("--authorized-key: %v", err)
+		}
+		keys, err := fakessh.ParseAuthorizedKeys(text)
+		if err != nil {
+			return nil, fmt.Errorf("--authorized-key: %s: %v", file, err)
 		}
 		user.AuthorizedKeys = append(user.AuthorizedKeys, keys...)
 	}
 	return map[string]fakessh.User{c.user: user}, nil
-}
-
-// readKeys reads a file in the format of authorized_keys.
-func readKeys(file string) ([]gossh.PublicKey, error) {
-	rest, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var keys []gossh.PublicKey
-	for len(bytes.TrimSpace(rest)) > 0 {
-		key, _, _, next, err := gossh.ParseAuthorizedKey(rest)
-		if err != nil && len(keys) > 0 { // only comments are left
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s holds no public key; give a file such as id_ed25519.pub", file)
-		}
-		keys, rest = append(keys, key), next
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s is empty; give a file such as id_ed25519.pub", file)
-	}
-	return keys, nil
 }
 
 // serve runs the host until the context ends.
@@ -134,7 +112,7 @@ func (c config) writeProfiles(host *fakessh.Host) error {
 func (c config) announce(host *fakessh.Host, stdout io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "addr=%s\n", host.Addr())
-	fmt.Fprintf(&b, "host_key=%s", gossh.MarshalAuthorizedKey(host.HostKey()))
+	fmt.Fprintf(&b, "host_key=%s\n", host.HostKeyLine())
 	fmt.Fprintf(&b, "known_hosts=%s\n", host.KnownHostsLine())
 	if c.profileDir != "" {
 		fmt.Fprintf(&b, "profiles=%s\n", filepath.Join(c.profileDir, "profiles"))
