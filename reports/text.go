@@ -42,11 +42,28 @@ func textTargets(w io.Writer, rows []targetRow) {
 		t.add(r.Operation, r.Scenario, r.Step, r.Statistic, r.Value, r.Band, r.Target, r.Acceptable)
 	}
 	t.write(w)
-	for _, r := range rows {
-		if r.Band == string(loadgen.BandAcceptable) || r.Band == string(loadgen.BandNoData) {
-			fmt.Fprint(w, wrap("  ", r.Scenario+": "+r.Why, textWidth))
-		}
+	for _, line := range remarks(rows) {
+		fmt.Fprint(w, wrap("  ", line, textWidth))
 	}
+}
+
+// remarks says why rows are acceptable or without data, those with one reason together.
+func remarks(rows []targetRow) []string {
+	var reasons []string
+	of := map[string][]string{}
+	for _, r := range rows {
+		if r.Band != string(loadgen.BandAcceptable) && r.Band != string(loadgen.BandNoData) {
+			continue
+		}
+		if of[r.Why] == nil {
+			reasons = append(reasons, r.Why)
+		}
+		of[r.Why] = append(of[r.Why], r.Scenario)
+	}
+	for i, why := range reasons {
+		reasons[i] = strings.Join(of[why], ", ") + ": " + why
+	}
+	return reasons
 }
 
 func textCells(w io.Writer, rows []cellRow) {

@@ -18,7 +18,7 @@ import (
 
 // maxFile bounds a scenario file, in bytes; maxDepth bounds how deep its values nest.
 const (
-	maxFile  = 256 << 10
+	maxFile  = 64 << 10
 	maxDepth = 64
 )
 

@@ -102,9 +102,9 @@ func (s *Scenario) title() string {
 	return strings.Join(parts, " ")
 }
 
-func (d *Doc) judge(failOn loadgen.Band, runs []*loadgen.Result) {
-	d.Verdict = Verdict{Failed: []string{}}
-	for _, f := range d.Findings(failOn) {
+func (d *Doc) judge(meta Meta, runs []*loadgen.Result) {
+	d.Verdict = Verdict{Failed: append([]string{}, meta.Broken...)}
+	for _, f := range d.Findings(meta.FailOn) {
 		d.Verdict.Failed = append(d.Verdict.Failed, f.Text)
 	}
 	for _, r := range runs {

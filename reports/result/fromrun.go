@@ -1,6 +1,7 @@
 package result
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -15,10 +16,12 @@ type Meta struct {
 	ID      string
 	Git     string
 	Command string
+	Path    string // of the server's program, empty to take what its driver says
 	Config  string // server configuration file given to the run
 	Host    Host
 	Target  Target
 	Planned []Planned    // rows of the targets table to be shown without data
+	Broken  []string     // sentences about scenarios that could not be run
 	FailOn  loadgen.Band // BandAcceptable fails whatever misses its target; otherwise only what is poor fails
 }
 
@@ -37,7 +40,7 @@ func FromRun(meta Meta, runs []*loadgen.Result) (*Doc, error) {
 		Scenarios: []Scenario{},
 		Generator: Generator{Valid: true, Why: []string{}},
 	}
-	d.Run.Server.Config = meta.Config
+	d.Run.Server.Config, d.Run.Server.Path = meta.Config, meta.Path
 	for _, r := range runs {
 		if err := d.add(r); err != nil {
 			return nil, fmt.Errorf("scenario %s: %v", r.Plan.Name, err)
@@ -46,7 +49,7 @@ func FromRun(meta Meta, runs []*loadgen.Result) (*Doc, error) {
 	for _, p := range meta.Planned {
 		d.Scenarios = append(d.Scenarios, planned(p))
 	}
-	d.judge(meta.FailOn, runs)
+	d.judge(meta, runs)
 	return d, nil
 }
 
@@ -72,7 +75,7 @@ func (d *Doc) add(r *loadgen.Result) error {
 
 func (s *Server) learn(i loadgen.DriverInfo) {
 	if s.Transport == "" {
-		s.Version, s.Path, s.Transport, s.PID = i.ServerVersion, i.Address, i.Kind, i.PID
+		s.Version, s.Path, s.Transport, s.PID = i.ServerVersion, cmp.Or(s.Path, i.Address), i.Kind, i.PID
 	}
 }
 

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+)
+
+// overrides are the flags that change what a scenario says.
+type overrides struct {
+	rate             float64
+	vus              int
+	duration, warmup time.Duration
+	seed             uint64
+	arms             []string
+
+	changed func(flag string) bool // whether a flag was given
+}
+
+func (o *overrides) flags(f *pflag.FlagSet) {
+	f.Float64Var(&o.rate, "rate", 0, "arrivals per second of scenarios with the open executor")
+	f.IntVar(&o.vus, "vus", 0, "virtual users of scenarios with the closed executor")
+	f.DurationVar(&o.duration, "duration", 0, "measured time of each scenario and arm")
+	f.DurationVar(&o.warmup, "warmup", 0, "time before it that is not measured")
+	f.Uint64Var(&o.seed, "seed", 0, "seed of payloads and arrivals")
+	f.StringArrayVar(&o.arms, "arm", nil, "measure only the arm `NAME` of scenarios that have it (repeatable)")
+}
+
+// apply changes the plans and refuses a flag that would change none of them.
+func (o *overrides) apply(plans []*loadgen.Plan) error {
+	if o.changed("rate") {
+		if !(o.rate > 0) {
+			return usage("--rate %g is not above 0: give arrivals per second", o.rate)
+		}
+		if !each(plans, loadgen.Open, func(e *loadgen.Executor) { e.Rate = o.rate }) {
+			return usage("--rate paces the open executor, which %s does not use: use --vus", names(plans))
+		}
+	}
+	if o.changed("vus") {
+		if o.vus < 1 {
+			return usage("--vus %d is not above 0: give the number of virtual users", o.vus)
+		}
+		if !each(plans, loadgen.Closed, func(e *loadgen.Executor) { e.VUs = o.vus }) {
+			return usage("--vus sizes the closed executor, which %s does not use: use --rate", names(plans))
+		}
+	}
+	if o.changed("duration") && o.duration <= 0 {
+		return usage("--duration %v is not above 0: give a time such as 15s", o.duration)
+	}
+	if o.changed("warmup") && o.warmup < 0 {
+		return usage("--warmup %v is negative: give 0s or more", o.warmup)
+	}
+	for _, p := range plans {
+		if o.changed("duration") {
+			p.Executor.Duration = o.duration
+		}
+		if o.changed("warmup") {
+			p.Executor.Warmup = o.warmup
+		}
+		if o.changed("seed") {
+			p.Seed = o.seed
+		}
+	}
+	return o.selectArms(plans)
+}
+
+func each(plans []*loadgen.Plan, kind loadgen.ExecutorKind, change func(*loadgen.Executor)) bool {
+	any := false
+	for _, p := range plans {
+		if p.Executor.Kind == kind {
+			change(&p.Executor)
+			any = true
+		}
+	}
+	return any
+}
+
+// selectArms leaves the arms that --arm names. A plan that has none of them keeps all of its own.
+func (o *overrides) selectArms(plans []*loadgen.Plan) error {
+	var known []string
+	for _, p := range plans {
+		var kept []loadgen.Arm
+		for _, a := range p.Arms {
+			known = append(known, a.Name)
+			if slices.Contains(o.arms, a.Name) {
+				kept = append(kept, a)
+			}
+		}
+		if len(kept) > 0 {
+			p.Arms = kept
+		}
+	}
+	for _, name := range o.arms {
+		if !slices.Contains(known, name) {
+			return usage("--arm %q is not known: the arms of %s are %s", name, names(plans), orNone(known))
+		}
+	}
+	return nil
+}
+
+func names(plans []*loadgen.Plan) string {
+	var out []string
+	for _, p := range plans {
+		out = append(out, p.Name)
+	}
+	return strings.Join(out, ", ")
+}
+
+func orNone(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
+}
