@@ -21,6 +21,7 @@ const (
 	maxMessage  = 16 << 20 // bytes of one message
 	maxInFlight = 1024     // requests served at once; more are refused, so that reading, and with it cancelling, never stops
 	afterDrain  = 5 * time.Second
+	othersGrace = time.Second // for requests other than tool calls, of which some last as long as the client
 )
 
 // Stdio serves one client that writes newline-separated JSON-RPC messages to in and reads them from out. Nothing else is written to
@@ -250,6 +251,7 @@ func (c *stdioConn) drain(d time.Duration, stop context.CancelFunc) {
 	c.draining = true
 	c.mu.Unlock()
 	waitFor(&c.calls, d)
+	waitFor(&c.others, min(d, othersGrace))
 	stop()
 	waitFor(&c.calls, afterDrain)
 	waitFor(&c.others, afterDrain)
