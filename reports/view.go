@@ -75,10 +75,21 @@ func newView(d *result.Doc) view {
 			v.Arms = append(v.Arms, newArm(base, s))
 		}
 	}
+	v.sayOnce()
 	if !d.Generator.Valid {
 		v.Warnings = append(v.Warnings, "The load generator was too late or too busy: do not believe these figures.")
 	}
 	return v
+}
+
+// sayOnce takes messages out of the table of errors that the verdict has already.
+func (v *view) sayOnce() {
+	verdict := strings.Join(v.Failed, "\n")
+	for i, e := range v.Errors {
+		if strings.Contains(verdict, e.Code+": "+e.Message) {
+			v.Errors[i].Message = ""
+		}
+	}
 }
 
 func about(d *result.Doc) []string {

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	mcpserver "github.com/mark3labs/mcp-go/server"
+)
+
+// fixtureServer is an MCP server with the tool ssh_exec, which does nothing. FIXTURE says how it behaves:
+//
+//	crash      ends before the handshake
+//	refuse     answers every call with AUTHENTICATION_FAILED
+//	interrupt  interrupts its parent at the 20th call
+//
+// It adds its arguments, and the configuration file they name, to the file FIXTURE_LOG.
+func fixtureServer() {
+	record()
+	if os.Getenv("FIXTURE") == "crash" {
+		fmt.Fprintln(os.Stderr, "profiles/web-01.json:3: host is missing")
+		os.Exit(3)
+	}
+	s := mcpserver.NewMCPServer("fixture", "9.9.9", mcpserver.WithToolCapabilities(false))
+	var calls atomic.Int64
+	s.AddTool(mcp.NewTool("ssh_exec"), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		if calls.Add(1) == 20 && os.Getenv("FIXTURE") == "interrupt" {
+			parent, err := os.FindProcess(os.Getppid())
+			if err != nil {
+				return nil, err
+			}
+			if err := parent.Signal(os.Interrupt); err != nil {
+				return nil, err
+			}
+		}
+		return reply(), nil
+	})
+	if slices.Contains(os.Args, "http") {
+		serveHTTP(s)
+		return
+	}
+	if err := mcpserver.ServeStdio(s); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func reply() *mcp.CallToolResult {
+	if os.Getenv("FIXTURE") == "refuse" {
+		return &mcp.CallToolResult{IsError: true, StructuredContent: map[string]any{
+			"success": false, "error": "the host refuses the password", "metadata": map[string]any{"error_code": "AUTHENTICATION_FAILED"},
+		}}
+	}
+	return &mcp.CallToolResult{StructuredContent: map[string]any{
+		"success": true, "data": map[string]any{"exit_code": 0, "stdout": "loadgen\n"}, "metadata": map[string]any{},
+	}}
+}
+
+func serveHTTP(s *mcpserver.MCPServer) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err == nil {
+		fmt.Fprintf(os.Stderr, "level=INFO msg=listening url=http://%s/mcp\n", l.Addr())
+		err = http.Serve(l, mcpserver.NewStreamableHTTPServer(s))
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func record() {
+	log := strings.Join(os.Args[1:], " ") + "\n"
+	if i := slices.Index(os.Args, "--config"); i > 0 {
+		data, err := os.ReadFile(os.Args[i+1])
+		log += string(data)
+		if err != nil {
+			log += err.Error()
+		}
+	}
+	f, err := os.OpenFile(os.Getenv("FIXTURE_LOG"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = f.WriteString(log)
+		f.Close()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"loadgen":        main,
+		"fixture-server": fixtureServer,
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("FIXTURE_LOG", e.WorkDir+"/fixture.log")
+			e.Setenv("TMPDIR", e.WorkDir+"/.tmp")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+// exits runs a program and wants an exit code: exits CODE PROGRAM ARG...
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARG...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d\n%s%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+// fullDisk refuses every write.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+type text struct{ b []byte }
+
+func (t *text) Write(b []byte) (int, error) { t.b = append(t.b, b...); return len(b), nil }
+
+func TestStandardOutputThatCannotBeWritten(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"list"}, {"validate", "../../scenarios/ssh-exec.yaml"}} {
+		var stderr text
+		code := run(context.Background(), args, nil, fullDisk{}, &stderr)
+		if want := "loadgen: cannot write to standard output: no space left on device\n"; code != exitHarness || string(stderr.b) != want {
+			t.Errorf("%v: exit code %d, %q", args, code, stderr.b)
+		}
+	}
+}
+
+func TestCommandLineCanBeTypedAgain(t *testing.T) {
+	args := []string{"run", "a b", "", "it's", "$HOME", "p95<1s", "--rate=5"}
+	line := commandLine(args)
+	if want := `loadgen run 'a b' '' 'it'\''s' '$HOME' 'p95<1s' --rate=5`; line != want {
+		t.Errorf("got %s, want %s", line, want)
+	}
+}
+
+func Example() {
+	fmt.Println(run(context.Background(), []string{"run", "ssh-exce"}, nil, os.Stdout, os.Stdout))
+	// Output:
+	// loadgen: unknown scenario "ssh-exce": did you mean "ssh-exec"?
+	// 2
+}
