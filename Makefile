@@ -1,0 +1,51 @@
+# Everything a contributor or CI runs. `make help` lists the targets.
+GO      ?= go
+BIN     := bin
+PKGS    := ./...
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the three programs into bin/
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN)/ ./cmd/openaccess-mcp ./cmd/loadgen ./cmd/fakessh
+
+.PHONY: bench
+bench: build ## measure the server against the targets table; reports go to out/
+	$(BIN)/loadgen run --server $(BIN)/openaccess-mcp --out out
+
+.PHONY: test
+test: ## run the tests
+	$(GO) test $(PKGS)
+
+.PHONY: race
+race: ## run the tests under the race detector (needs a C compiler)
+	@command -v $${CC:-cc} >/dev/null || { echo "make race needs a C compiler for -race: install gcc or clang, or set CC" >&2; exit 1; }
+	CGO_ENABLED=1 $(GO) test -race $(PKGS)
+
+.PHONY: lint
+lint: ## check formatting, vet, staticcheck and go.mod
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
+	$(GO) vet $(PKGS)
+	$(GO) vet -tags realssh $(PKGS)
+	$(GO) tool staticcheck -tags realssh $(PKGS)
+	$(GO) mod tidy -diff
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@set -e; for pkg in $$($(GO) list $(PKGS)); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; done
+
+.PHONY: check
+check: lint race ## what CI runs: lint and the tests under the race detector (needs a C compiler)
+
+.PHONY: clean
+clean: ## remove what make built and measured
+	rm -rf $(BIN) out
