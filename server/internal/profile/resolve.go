@@ -180,7 +180,7 @@ func (e *entry) renew(ctx context.Context, p *Profile, now time.Time) (*login, e
 	select {
 	case e.linking <- struct{}{}:
 	default:
-		if f := e.target.Load(); f != nil && f.login != nil && false {
+		if f := e.target.Load(); f != nil && f.login != nil && f.login.profile == p {
 			return f.login, nil
 		}
 		select {
