@@ -62,6 +62,8 @@ func TestUsers(t *testing.T) {
 			client.Close()
 		} else if host.Stats().AuthFailures == before {
 			t.Errorf("the failure of %s is not counted", test.user)
+		} else if !strings.Contains(err.Error(), "unable to authenticate") {
+			t.Errorf("%s is not told why: %v", test.user, err)
 		}
 	}
 }

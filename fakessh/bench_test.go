@@ -6,7 +6,9 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pkg/sftp"
 	gossh "golang.org/x/crypto/ssh"
@@ -26,6 +28,7 @@ func BenchmarkExec(b *testing.B) {
 			var left atomic.Int64
 			left.Store(int64(b.N))
 			b.ResetTimer()
+			before := cpuTime(b)
 			var wg sync.WaitGroup
 			for i := range load.inFlight {
 				wg.Go(func() {
@@ -39,8 +42,18 @@ func BenchmarkExec(b *testing.B) {
 			}
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "exec/s")
+			b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
 		})
 	}
+}
+
+// cpuTime is what client and host have used together.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // bareExec runs a command on a raw channel, without the three goroutines of a

@@ -16,7 +16,8 @@ import (
 
 // conn is one TCP connection.
 type conn struct {
-	net.Conn
+	*batchConn
+	raw      net.Conn
 	sessions atomic.Int64 // open session channels
 	ctx      context.Context
 	cancel   context.CancelFunc // by cut, and at the end of the connection
@@ -25,10 +26,10 @@ type conn struct {
 // cut ends the connection with a reset.
 func (c *conn) cut() {
 	c.cancel()
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+	if tcp, ok := c.raw.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
-	c.Conn.Close()
+	c.raw.Close()
 }
 
 // SetDeadline keeps the library from setting no deadline before each read and
@@ -37,7 +38,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 	if t.IsZero() {
 		return nil
 	}
-	return c.Conn.SetDeadline(t)
+	return c.raw.SetDeadline(t)
 }
 
 // connKey finds the *conn in the context of a connection.
@@ -50,14 +51,14 @@ func bindConn(ctx ssh.Context, c net.Conn) net.Conn {
 
 // serveConn serves one connection in a goroutine that Close waits for.
 func (h *Host) serveConn(raw net.Conn) {
-	c := &conn{Conn: raw}
-	c.ctx, c.cancel = context.WithCancel(context.Background())
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		c.cut()
+		raw.Close()
 		return
 	}
+	c := &conn{batchConn: newBatchConn(raw), raw: raw}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	h.conns[c] = struct{}{}
 	h.stats.connsOpened.Add(1)
 	h.wg.Go(func() {
