@@ -183,6 +183,8 @@ func TestOpenReportsMistakes(t *testing.T) {
 		{"port 0", "web.json", minimal("web", `, "port": 0`), []string{"port: 0 is not a port"}},
 		{"port 65536", "web.json", minimal("web", `, "port": 65536`), []string{"port: 65536 is not a port"}},
 		{"huge port", "web.json", minimal("web", `, "port": 99999999999999999999`), []string{"port: must be a whole number"}},
+		{"huge limit", "web.json", minimal("web", `, "policy": {"max_session_seconds": 5000000000}`), []string{"policy.max_session_seconds: must be a whole number"}},
+		{"negative limit", "web.json", minimal("web", `, "policy": {"max_session_seconds": -5000000000}`), []string{"policy.max_session_seconds: must be a whole number"}},
 		{"protocol", "web.json", minimal("web", `, "protocols": ["ssh", "telnet"]`), []string{`protocols[1]: unknown protocol "telnet": use ssh, sftp`}},
 		{"secret outside", "web.json", strings.Replace(minimal("web", ""), `"s"`, `"../s"`, 1), []string{`auth.ref: "../s" is not a plain file name`}},
 		{"host key", "web.json", strings.Replace(minimal("web", ""), pin, "ssh-ed25519 AAAA", 1), []string{"host_key: not one public key"}},

@@ -196,6 +196,16 @@ func TestAgent(t *testing.T) {
 			t.Errorf("ref %q logs in with a key it does not name", tt.ref)
 		}
 	}
+	old, err := r.Resolve(t.Context(), Ref{TypeAgent, "old"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, algorithm := range []string{ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512} {
+		signature, err := old.signers[0].(ssh.AlgorithmSigner).SignWithAlgorithm(rand.Reader, []byte("x"), algorithm)
+		if err != nil || signature.Format != algorithm {
+			t.Errorf("signature %+v, %v, want %s", signature, err, algorithm)
+		}
+	}
 	if _, err := r.Resolve(t.Context(), Ref{TypeAgent, "none"}); err == nil || !strings.Contains(err.Error(), `holds no key with comment or fingerprint "none"`) {
 		t.Errorf("no such key: %v", err)
 	}

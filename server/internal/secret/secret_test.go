@@ -56,6 +56,9 @@ func TestValueNeverPrints(t *testing.T) {
 	if n := strings.Count(out.String(), redacted); n < 30 {
 		t.Errorf("only %d times %s", n, redacted)
 	}
+	if got := fmt.Sprintf("%d %x", v, v); got != "[redacted] [redacted]" {
+		t.Errorf("other verbs: %s", got)
+	}
 	if v.Reveal() != hidden || v.IsZero() {
 		t.Error("Reveal does not")
 	}
