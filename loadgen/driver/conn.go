@@ -127,12 +127,13 @@ func (c *conn) send(raw bool, request func(b []byte, id int64) ([]byte, error)) 
 	return id, ch, nil
 }
 
-// abandon forgets a call and tells the server so.
+// abandon forgets a call and tells the server so, except of the handshake, which the protocol does not let one cancel.
 func (c *conn) abandon(id int64, why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, waiting := c.pending[id]; waiting && c.err == nil {
-		delete(c.pending, id)
+	w, waiting := c.pending[id]
+	delete(c.pending, id)
+	if waiting && !w.raw {
 		c.queue = appendCancel(c.queue, id, why.Error())
 		c.wakeWriter()
 	}

@@ -1,0 +1,147 @@
+package driver
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mark3labs/mcp-go/client"
+	"github.com/mark3labs/mcp-go/client/transport"
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+)
+
+var benchArgs = map[string]any{"stdout": "hello from the other side\n", "exit_code": 0, "profile_id": "web-01"}
+
+// BenchmarkStdio measures calls through a child that does nothing, 64 in flight, by this package's codec and by mcp-go's client, and reports
+// the CPU time that each costs the generator.
+func BenchmarkStdio(b *testing.B) {
+	b.Run("codec", func(b *testing.B) {
+		d, err := Stdio(b.Context(), fixtureConfig("stdio"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer d.Close()
+		s, err := d.Open(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		inFlight(b, 64, func() error {
+			_, err := s.Call(b.Context(), loadgen.Call{Tool: "echo", Args: benchArgs})
+			return err
+		})
+	})
+	b.Run("mcp-go", func(b *testing.B) {
+		cfg := fixtureConfig("stdio")
+		c := client.NewClient(transport.NewStdio(cfg.Path, cfg.Env))
+		if err := c.Start(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Initialize(b.Context(), mcp.InitializeRequest{Params: initializeParams("")}); err != nil {
+			b.Fatal(err)
+		}
+		inFlight(b, 64, func() error {
+			_, err := c.CallTool(b.Context(), mcp.CallToolRequest{Params: mcp.CallToolParams{Name: "echo", Arguments: benchArgs}})
+			return err
+		})
+	})
+}
+
+func BenchmarkHTTP(b *testing.B) {
+	d, err := HTTPChild(b.Context(), fixtureConfig("http"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	var sessions []loadgen.Session
+	for range 64 {
+		s, err := d.Open(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		sessions = append(sessions, s)
+	}
+	var n atomic.Int64
+	inFlight(b, 64, func() error {
+		s := sessions[n.Add(1)%64]
+		_, err := s.Call(b.Context(), loadgen.Call{Tool: "echo", Args: benchArgs})
+		return err
+	})
+}
+
+// inFlight makes b.N calls, so many at a time.
+func inFlight(b *testing.B, n int, call func() error) {
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ResetTimer()
+	before := cpuTime()
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := call(); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	b.ReportMetric(float64(cpuTime()-before)/float64(b.N)/1e3, "cpu-µs/op")
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func BenchmarkParseReply(b *testing.B) {
+	line := replyLine(b)
+	b.SetBytes(int64(len(line)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := parseMessage(line); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAppendCall(b *testing.B) {
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf, _ = appendCall(buf[:0], 12345, loadgen.Call{Tool: "ssh_exec", Args: benchArgs})
+	}
+}
+
+// replyLine is a reply as it stands on the wire.
+func replyLine(tb testing.TB) []byte {
+	var out bytes.Buffer
+	in := bytes.NewBufferString(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"stdout":"hello\n","exit_code":0}}}` + "\n")
+	_ = fixtureStdio(context.Background(), slowEOF{in}, &out, func() {})
+	line, _, _ := bytes.Cut(out.Bytes(), []byte("\n"))
+	if len(line) == 0 {
+		tb.Fatal("the fixture did not answer")
+	}
+	return line
+}
+
+// slowEOF gives the server time to answer what it has read.
+type slowEOF struct{ r *bytes.Buffer }
+
+func (s slowEOF) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil {
+		time.Sleep(100 * time.Millisecond)
+	}
+	return n, err
+}
