@@ -95,6 +95,9 @@ func (v *view) sayOnce() {
 func about(d *result.Doc) []string {
 	r := &d.Run
 	server := words("server", r.Server.Version, "over", r.Server.Transport)
+	if r.Server.Transport == "inprocess" {
+		server = words("server", r.Server.Version, "in process, not graded")
+	}
 	if r.Server.Path != "" {
 		server += " at " + r.Server.Path
 	}

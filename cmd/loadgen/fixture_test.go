@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
@@ -19,8 +21,9 @@ import (
 //	crash      ends before the handshake
 //	refuse     answers every call with AUTHENTICATION_FAILED
 //	interrupt  interrupts its parent at the 20th call
+//	interrupt-twice  does so twice, and never answers that call
 //
-// It adds its arguments, and the configuration file they name, to the file FIXTURE_LOG.
+// It adds its arguments, the configuration file they name, and where it listens to the file FIXTURE_LOG.
 func fixtureServer() {
 	record()
 	if os.Getenv("FIXTURE") == "crash" {
@@ -30,14 +33,16 @@ func fixtureServer() {
 	s := mcpserver.NewMCPServer("fixture", "9.9.9", mcpserver.WithToolCapabilities(false))
 	var calls atomic.Int64
 	s.AddTool(mcp.NewTool("ssh_exec"), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		if calls.Add(1) == 20 && os.Getenv("FIXTURE") == "interrupt" {
-			parent, err := os.FindProcess(os.Getppid())
-			if err != nil {
-				return nil, err
-			}
-			if err := parent.Signal(os.Interrupt); err != nil {
-				return nil, err
-			}
+		if calls.Add(1) != 20 {
+			return reply(), nil
+		}
+		switch os.Getenv("FIXTURE") {
+		case "interrupt":
+			return reply(), interrupt()
+		case "interrupt-twice":
+			err := interrupt()
+			time.Sleep(time.Second) // two signals at once may arrive as one
+			return reply(), errors.Join(err, interrupt(), os.ErrDeadlineExceeded)
 		}
 		return reply(), nil
 	})
@@ -49,6 +54,14 @@ func fixtureServer() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+func interrupt() error {
+	parent, err := os.FindProcess(os.Getppid())
+	if err != nil {
+		return err
+	}
+	return parent.Signal(os.Interrupt)
 }
 
 func reply() *mcp.CallToolResult {
@@ -65,6 +78,7 @@ func reply() *mcp.CallToolResult {
 func serveHTTP(s *mcpserver.MCPServer) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err == nil {
+		addLog("listening " + l.Addr().String() + "\n")
 		fmt.Fprintf(os.Stderr, "level=INFO msg=listening url=http://%s/mcp\n", l.Addr())
 		err = http.Serve(l, mcpserver.NewStreamableHTTPServer(s))
 	}
@@ -81,9 +95,13 @@ func record() {
 			log += err.Error()
 		}
 	}
+	addLog(log)
+}
+
+func addLog(text string) {
 	f, err := os.OpenFile(os.Getenv("FIXTURE_LOG"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err == nil {
-		_, err = f.WriteString(log)
+		_, err = f.WriteString(text)
 		f.Close()
 	}
 	if err != nil {

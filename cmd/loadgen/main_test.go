@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -28,7 +31,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("TMPDIR", e.WorkDir+"/.tmp")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "gone": gone},
 	})
 }
 
@@ -48,6 +51,25 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d\n%s%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+// gone wants the fixture server that listened last, by its log, to listen no more: gone LOG
+func gone(ts *testscript.TestScript, _ bool, args []string) {
+	_, addr, found := strings.Cut(ts.ReadFile(args[0]), "listening ")
+	if !found {
+		ts.Fatalf("the server did not log where it listens")
+	}
+	addr = strings.TrimSpace(addr)
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		conn.Close()
+		if time.Now().After(deadline) {
+			ts.Fatalf("the server still listens on %s", addr)
+		}
 	}
 }
 

@@ -122,6 +122,10 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	defer endOnSecondInterrupt(func() {
+		srv.process.kill()
+		work.remove()
+	})()
 	show := newProgress(cmd.ErrOrStderr(), o.quiet)
 	runs, broken := measure(cmd.Context(), plans, srv, loadgen.Options{
 		WorkDir: work.files, RemoteDir: "/tmp/loadgen-" + work.id, Profiles: tgt.profiles,

@@ -26,6 +26,7 @@ type serverChoice struct {
 	config    serverConfig
 	target    *target
 	work      *workspace
+	process   serverProcess
 }
 
 func isURL(s string) bool { return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") }
@@ -124,11 +125,16 @@ func (s *serverChoice) open(ctx context.Context, arm loadgen.Arm) (loadgen.Drive
 		args = append(args, "--config", config)
 	}
 	child := driver.ChildConfig{Path: s.path, Args: args, Dir: s.work.files}
+	start := driver.Stdio
 	if s.transport == "http" {
 		child.Args = append(child.Args, "--transport", "http", "--listen", "127.0.0.1:0")
-		return driver.HTTPChild(ctx, child)
+		start = driver.HTTPChild
 	}
-	return driver.Stdio(ctx, child)
+	d, err := start(ctx, child)
+	if err != nil {
+		return nil, err
+	}
+	return s.process.watch(d), nil
 }
 
 // openInProcess runs the server package over two pipes. The driver closes it.

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
+)
+
+func TestMerge(t *testing.T) {
+	base := map[string]any{"a": map[string]any{"x": 1, "y": map[string]any{"z": 1}}, "b": 1, "c": map[string]any{"d": 1}}
+	over := map[string]any{"a": map[string]any{"y": map[string]any{"w": 2}}, "b": map[string]any{"e": 2}, "c": 3, "f": nil}
+	want := map[string]any{
+		"a": map[string]any{"x": 1, "y": map[string]any{"z": 1, "w": 2}}, "b": map[string]any{"e": 2}, "c": 3, "f": nil,
+	}
+	if got := merge(base, over); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if y := base["a"].(map[string]any)["y"].(map[string]any); len(y) != 1 {
+		t.Errorf("the base was changed: %v", base)
+	}
+	if got := merge(nil, over); !reflect.DeepEqual(got, over) {
+		t.Errorf("over nothing: %v", got)
+	}
+}
+
+func news(phase loadgen.Phase, seconds int) loadgen.Progress {
+	return loadgen.Progress{
+		Plan: "ssh-exec", Arm: "pooled", Phase: phase, Elapsed: time.Duration(seconds) * time.Second, Total: 17 * time.Second,
+		Requests: 900, Errors: 2, Rate: 199.7, InFlight: 3, P95: 4321 * time.Microsecond,
+	}
+}
+
+func TestPlainProgressIsALineEveryFewSeconds(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out, false)
+	now := time.Unix(0, 0)
+	p.now = func() time.Time { return now }
+	for i := range 44 { // 11 s
+		p.update(news(loadgen.PhaseMeasure, i/4))
+		now = now.Add(250 * time.Millisecond)
+	}
+	other := news(loadgen.PhaseSetup, 0)
+	other.Arm = "unpooled"
+	p.update(other)
+	want := `ssh-exec (pooled) measure 0s of 17s  200/s  3 in flight  p95 4.32 ms  2 errors
+ssh-exec (pooled) measure 5s of 17s  200/s  3 in flight  p95 4.32 ms  2 errors
+ssh-exec (pooled) measure 10s of 17s  200/s  3 in flight  p95 4.32 ms  2 errors
+ssh-exec (unpooled) setup
+`
+	if out.String() != want {
+		t.Errorf("got\n%s", out.String())
+	}
+}
+
+func TestTerminalProgressIsOneLine(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out, false)
+	p.terminal = func() (int, bool) { return 30, true }
+	p.update(news(loadgen.PhaseMeasure, 1))
+	p.update(news(loadgen.PhaseMeasure, 2))
+	io.WriteString(p, "a warning\n")
+	p.update(news(loadgen.PhaseDrain, 17))
+	p.clear()
+	p.clear()
+	want := "ssh-exec (pooled) measure 1s " + "\r\x1b[K" + "ssh-exec (pooled) measure 2s " + "\r\x1b[K" + "a warning\n" + "ssh-exec (pooled) drain 17s o" + "\r\x1b[K"
+	if out.String() != want {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestQuietProgressSaysOnlyWhatOthersWrite(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out, true)
+	p.update(news(loadgen.PhaseMeasure, 1))
+	io.WriteString(p, "a warning\n")
+	if out.String() != "a warning\n" {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestServerAtURLKeepsItsConfiguration(t *testing.T) {
+	s := &serverChoice{url: "http://h/mcp"}
+	arms := []loadgen.Arm{{Name: "plain"}, {Name: "other", ServerConfig: map[string]any{"a": 1}}}
+	var notes bytes.Buffer
+	p, err := s.fit(&loadgen.Plan{Name: "x", Arms: arms}, &notes)
+	if err != nil || len(p.Arms) != 1 || p.Arms[0].Name != "plain" || !strings.Contains(notes.String(), "arm other is left out") {
+		t.Errorf("got %+v, %v, %q", p, err, notes.String())
+	}
+	if _, err = s.fit(&loadgen.Plan{Name: "x", Arms: arms[1:]}, &notes); err == nil {
+		t.Error("a plan without any arm left is accepted")
+	}
+}
+
+func TestHalfWrittenFileIsNotLeftBehind(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "result.json")
+	if err := os.WriteFile(name, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := func(w io.Writer, _ *result.Doc) error {
+		io.WriteString(w, "half")
+		return errors.New("broken")
+	}
+	if err := writeFile(name, broken, &result.Doc{}); err == nil {
+		t.Error("no error")
+	}
+	data, err := os.ReadFile(name)
+	if entries, _ := os.ReadDir(dir); err != nil || string(data) != "old" || len(entries) != 1 {
+		t.Errorf("%q, %v, %v", data, err, entries)
+	}
+}
+
+func TestReportThatCannotBePrintedIsAFailureOfTheHarness(t *testing.T) {
+	dir := t.TempDir()
+	d, err := result.FromRun(result.Meta{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var exit *exitError
+	err = output(fullDisk{}, dir, "text", d)
+	if !errors.As(err, &exit) || exit.code != exitHarness {
+		t.Errorf("got %v", err)
+	}
+	if _, err := readResult(filepath.Join(dir, "result.json")); err != nil {
+		t.Errorf("the result was not written for all that: %v", err)
+	}
+}
+
+func TestVerdictTakesTheFirstThatApplies(t *testing.T) {
+	for _, c := range []struct {
+		kinds []result.Kind
+		want  int
+	}{
+		{nil, exitHeld},
+		{[]result.Kind{result.Inconclusive}, exitInconclusive},
+		{[]result.Kind{result.Inconclusive, result.Missed}, exitMissed},
+		{[]result.Kind{result.Inconclusive, result.Missed, result.Unbelievable}, exitHarness},
+	} {
+		var fs []result.Finding
+		for _, k := range c.kinds {
+			fs = append(fs, result.Finding{Kind: k})
+		}
+		got := exitHeld
+		var exit *exitError
+		if errors.As(verdict(fs), &exit) {
+			got = exit.code
+		}
+		if got != c.want {
+			t.Errorf("%v: %d, want %d", c.kinds, got, c.want)
+		}
+	}
+}
+
+// TestIsolatedFakeHostDiesWithItsParent closes the only thing that binds the two: the standard input.
+func TestIsolatedFakeHostDiesWithItsParent(t *testing.T) {
+	dir := t.TempDir()
+	in, parent := io.Pipe()
+	lines, out := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(context.Background(), []string{fakeHostName, dir, dir}, in, out, io.Discard)
+		out.Close()
+	}()
+	var ready fakeReady
+	if err := json.NewDecoder(lines).Decode(&ready); err != nil || ready.Addr == "" {
+		t.Fatalf("%+v, %v", ready, err)
+	}
+	if id, err := profileID(filepath.Join(fakeTarget(dir).profileDir, fakeProfile+".json")); err != nil || id != fakeProfile {
+		t.Errorf("profile %q, %v", id, err)
+	}
+	parent.Close()
+	if c := <-code; c != exitHeld {
+		t.Errorf("exit code %d", c)
+	}
+}
