@@ -5,6 +5,9 @@ import (
 	"time"
 )
 
+// maxRate bounds Executor.Rate, well above what one generator can send.
+const maxRate = 1_000_000
+
 // intended is when arrival i of a constant rate a second is due. It depends on nothing that happens during the run: an arrival that is sent
 // late or dropped shifts none of those after it.
 func intended(rate float64, i int64) time.Duration {

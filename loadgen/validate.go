@@ -2,7 +2,6 @@ package loadgen
 
 import (
 	"fmt"
-	"math"
 	"path/filepath"
 	"strings"
 	"time"
@@ -128,10 +127,12 @@ func (c *planCompiler) executor(e *Executor) {
 }
 
 func (c *planCompiler) openExecutor(e *Executor) {
-	if !(e.Rate > 0) || math.IsInf(e.Rate, 0) {
-		c.add("executor.rate", fmt.Sprintf("an open executor cannot run at rate %v", e.Rate), "set rate to the arrivals per second, above 0")
-	} else if e.Duration > 0 && arrivals(e.Rate, e.Duration) == 0 {
-		c.add("executor.rate", fmt.Sprintf("no arrival falls in %v at rate %v", e.Duration, e.Rate), "raise the rate or the duration")
+	switch {
+	case !(e.Rate > 0 && e.Rate <= maxRate):
+		c.add("executor.rate", fmt.Sprintf("an open executor cannot run at rate %v", e.Rate),
+			fmt.Sprintf("set rate to the arrivals per second, above 0 and up to %d", maxRate))
+	case e.Duration > 0 && e.Warmup >= 0 && arrivals(e.Rate, e.Warmup+e.Duration) == arrivals(e.Rate, e.Warmup):
+		c.add("executor.rate", fmt.Sprintf("no arrival falls in the measured %v at rate %v", e.Duration, e.Rate), "raise the rate or the duration")
 	}
 	if e.MaxInFlight < 0 || e.MaxInFlight > maxSlots {
 		c.add("executor.max_in_flight", fmt.Sprintf("%d is out of range", e.MaxInFlight), fmt.Sprintf("use 1 to %d, or leave it out", maxSlots))
