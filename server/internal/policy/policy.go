@@ -68,7 +68,7 @@ type Call struct {
 	Command      string   // the shell command, for operations that run one
 	Sudo         bool     // the command is to run under sudo
 	ChangeTicket string   // blank is none
-	Actions      []string // further names a ticket rule may use: "sftp.upload", "ssh.sudo"
+	Actions      []string // further names a ticket rule may use: "sftp.upload"; "ssh.sudo" goes without saying
 }
 
 // Decision is the answer to a Call. Rule and Reason are empty when it is allowed.
@@ -185,12 +185,15 @@ func (p *Policy) decideTicket(c Call) Decision {
 		return Decision{Allowed: true}
 	}
 	for i, name := range p.tickets {
-		if name == c.Operation || slices.Contains(c.Actions, name) {
+		if name == c.Operation || slices.Contains(c.Actions, name) || name == "ssh.sudo" && c.escalates() {
 			return refuse(fmt.Sprintf("require_change_ticket_for[%d] %q", i, name), "%s needs a change_ticket on this profile", name)
 		}
 	}
 	return Decision{Allowed: true}
 }
+
+// escalates says whether the call runs under sudo, by asking or by its command.
+func (c Call) escalates() bool { return c.Sudo || escalation(c.Command) != "" }
 
 // ReadOnly says whether a pattern of read_only_commands declares the command to
 // change nothing. Commands with shell control must be matched whole, as under an

@@ -238,6 +238,24 @@ func TestChangeTicket(t *testing.T) {
 	}
 }
 
+func TestChangeTicketForSudo(t *testing.T) {
+	p := compile(t, Rules{RequireChangeTicketFor: []string{"ssh.sudo"}})
+	asked := exec("ls")
+	asked.Sudo = true
+	for _, c := range []Call{asked, exec("sudo ls"), exec("ls; doas ls")} {
+		if got := p.Decide(c); got.Rule != `require_change_ticket_for[0] "ssh.sudo"` {
+			t.Errorf("%+v: %+v", c, got)
+		}
+		c.ChangeTicket = "CHG-1"
+		if got := p.Decide(c); !got.Allowed {
+			t.Errorf("%+v: %+v", c, got)
+		}
+	}
+	if got := p.Decide(exec("ls")); !got.Allowed {
+		t.Errorf("without sudo: %+v", got)
+	}
+}
+
 func TestCompileReportsEveryMistake(t *testing.T) {
 	_, err := Compile(Rules{
 		Protocols:              []string{"ssh", "telnet"},
