@@ -1,0 +1,47 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
+)
+
+// asProgram makes the test binary behave as openaccess-mcp, for tests that start it as a child.
+const asProgram = "OPENACCESS_MCP_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	testscript.Main(m, map[string]func(){"openaccess-mcp": main})
+}
+
+func TestScripts(t *testing.T) {
+	host := fakessh.Start(fakessh.Options{})
+	t.Cleanup(func() {
+		if err := host.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup:               func(env *testscript.Env) error { return host.WriteProfile(env.WorkDir, "fake") },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// exits CODE PROGRAM ARG... runs a program and wants this exit code.
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				err := ts.Exec(args[1], args[2:]...)
+				code := "0"
+				if err != nil {
+					code = err.Error()[len("exit status "):]
+				}
+				if code != args[0] {
+					ts.Fatalf("%v exited %s, want %s", args[1:], code, args[0])
+				}
+			},
+		},
+	})
+}
