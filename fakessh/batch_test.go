@@ -39,6 +39,25 @@ func TestBatchKeepsTheStream(t *testing.T) {
 	b.Close() // harmless
 }
 
+// TestBatchCloseSendsTheRest closes with one piece on its way and one held back.
+func TestBatchCloseSendsTheRest(t *testing.T) {
+	for range 200 {
+		near, far := net.Pipe()
+		b := newBatchConn(near)
+		b.Write([]byte("on its way, "))
+		b.Write([]byte("held back"))
+		closed := make(chan error)
+		go func() { closed <- b.Close() }()
+		got, err := io.ReadAll(far)
+		if string(got) != "on its way, held back" || err != nil {
+			t.Fatalf("%q arrives, %v", got, err)
+		}
+		if err := <-closed; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestBatchReportsLoss wants writers to learn of a lost peer, those who wait for
 // room included.
 func TestBatchReportsLoss(t *testing.T) {

@@ -8,6 +8,9 @@
 // machine is read, run or written, except by [Host.WriteProfile], which leaves a
 // profile and its secret ready for a server that shall connect to the host.
 //
+// A connection is served in conn.go and written to through batch.go; session.go
+// follows one channel from its request to its exit status.
+//
 // Of SSH it offers what a command runner needs: password and public key
 // authentication, session channels with exec and the sftp subsystem, pty and env
 // requests, signals, exit-status and exit-signal. There is no interactive shell

@@ -269,9 +269,13 @@ func TestLatency(t *testing.T) {
 func TestLatencyEndsWithTheSession(t *testing.T) {
 	hour := fakessh.Fixed(time.Hour)
 	host := start(t, fakessh.Options{Latency: fakessh.Latency{Exec: hour, SFTP: hour}})
+	host.Handle("late", func(context.Context, *fakessh.Command) int {
+		t.Error("a killed command starts")
+		return 0
+	})
 	client := dial(t, host)
 	s := session(t, client)
-	if err := s.Start("true"); err != nil {
+	if err := s.Start("late"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Signal(gossh.SIGKILL); err != nil {

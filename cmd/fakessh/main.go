@@ -74,7 +74,9 @@ func newRoot() *cobra.Command {
 		Use:           "fakessh",
 		Short:         "An SSH and SFTP host that keeps its files in memory",
 		Long:          long,
-		Example:       "  fakessh --listen 127.0.0.1:2222\n  fakessh --write-profile DIR && openaccess-mcp serve --profiles DIR/profiles --secrets DIR/secrets",
+		Example:       "  fakessh --listen 127.0.0.1:2222\n" +
+			"  fakessh --write-profile DIR &\n" +
+			"  openaccess-mcp serve --profiles DIR/profiles --secrets DIR/secrets",
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
