@@ -71,10 +71,10 @@ SIGINT and SIGTERM end it with exit code 0.`
 func newRoot() *cobra.Command {
 	var c config
 	cmd := &cobra.Command{
-		Use:           "fakessh",
-		Short:         "An SSH and SFTP host that keeps its files in memory",
-		Long:          long,
-		Example:       "  fakessh --listen 127.0.0.1:2222\n" +
+		Use:   "fakessh",
+		Short: "An SSH and SFTP host that keeps its files in memory",
+		Long:  long,
+		Example: "  fakessh --listen 127.0.0.1:2222\n" +
 			"  fakessh --write-profile DIR &\n" +
 			"  openaccess-mcp serve --profiles DIR/profiles --secrets DIR/secrets",
 		Args:          cobra.NoArgs,
