@@ -203,7 +203,7 @@ func (x *execution) cells(arm string, info DriverInfo) []Cell {
 	for i := range out {
 		out[i] = x.coll.cell(i, length, x.counted())
 		out[i].Step, out[i].Arm, out[i].Driver, out[i].OfferedRate = x.r.plan.Steps[i].Name, arm, info, offered
-		if e.Kind == Open {
+		if e.Kind == Open && i == 0 { // later steps follow when the one before is done, so they are never late
 			x.r.health.lateness.Merge(out[i].Lateness)
 		}
 	}

@@ -39,7 +39,8 @@ func (h *health) report() GeneratorHealth {
 		g.LatenessP99 = h.lateness.Max()
 	}
 	if g.LatenessP99 > MaxLatenessP99 {
-		g.Why = append(g.Why, fmt.Sprintf("calls were sent up to %v late at p99, more than %v", g.LatenessP99, MaxLatenessP99))
+		g.Why = append(g.Why, fmt.Sprintf("the latest hundredth of the calls was sent %s late or more, beyond %v",
+			formatMeasured(unitDuration, float64(g.LatenessP99)), MaxLatenessP99))
 	}
 	if share := float64(h.issued) / float64(max(h.due, 1)); h.due > 0 && share < MinIssuedShare {
 		g.Why = append(g.Why, fmt.Sprintf("only %.1f %% of the arrivals were issued in time, less than %.0f %%", 100*share, 100*MinIssuedShare))
