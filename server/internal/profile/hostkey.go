@@ -51,7 +51,7 @@ func pinned(addr string, want ssh.PublicKey) hostKeys {
 	fingerprint := ssh.FingerprintSHA256(want)
 	return hostKeys{
 		identity:   "pinned " + fingerprint,
-		algorithms: algorithmsFor(want.Type()),
+		algorithms: preferring(algorithmsFor(want.Type())),
 		callback: func(_ string, _ net.Addr, got ssh.PublicKey) error {
 			if bytes.Equal(got.Marshal(), want.Marshal()) {
 				return nil
@@ -73,6 +73,16 @@ func algorithmsFor(keyType string) []string {
 		return []string{ssh.CertAlgoRSASHA512v01, ssh.CertAlgoRSASHA256v01}
 	}
 	return []string{keyType}
+}
+
+// preferring puts the algorithms of the keys that would be trusted first, so that
+// the host shows such a key if it has one, and all other plain keys behind, so
+// that a host which has none shows what it has and is refused by name. Certificates
+// are asked for only where an authority is known.
+func preferring(trusted []string) []string {
+	return append(trusted, slices.DeleteFunc(ssh.SupportedAlgorithms().HostKeys, func(name string) bool {
+		return slices.Contains(trusted, name) || strings.Contains(name, "-cert-")
+	})...)
 }
 
 var certificateAlgorithms = []string{
@@ -116,7 +126,7 @@ var unasked = &net.TCPAddr{}
 // rule returns what the files say about a host.
 func (k *knownHosts) rule(addr string) hostKeys {
 	if k.check == nil || k.err != nil {
-		return hostKeys{identity: "unknown", callback: func(_ string, _ net.Addr, got ssh.PublicKey) error {
+		return hostKeys{identity: "unknown", algorithms: preferring(nil), callback: func(_ string, _ net.Addr, got ssh.PublicKey) error {
 			return k.unusable(addr, got)
 		}}
 	}
@@ -132,6 +142,7 @@ func (k *knownHosts) rule(addr string) hostKeys {
 		prints = append(prints, ssh.FingerprintSHA256(key.Key))
 		rule.algorithms = append(rule.algorithms, algorithmsFor(key.Key.Type())...)
 	}
+	rule.algorithms = preferring(rule.algorithms)
 	rule.identity = "known " + strings.Join(prints, " ")
 	return rule
 }

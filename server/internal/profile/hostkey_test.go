@@ -3,11 +3,14 @@ package profile
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/rsa"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -60,8 +63,16 @@ func TestHostKeys(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.Equal(target.HostKeyAlgorithms, tt.algorithms) {
-				t.Errorf("algorithms %q, want %q", target.HostKeyAlgorithms, tt.algorithms)
+			preferred := target.HostKeyAlgorithms[:len(tt.algorithms)]
+			if !slices.Equal(preferred, tt.algorithms) {
+				t.Errorf("algorithms %q, want %q first", target.HostKeyAlgorithms, tt.algorithms)
+			}
+			all := slices.Sorted(slices.Values(target.HostKeyAlgorithms))
+			if !slices.Contains(all, ssh.KeyAlgoED25519) || !slices.Contains(all, ssh.KeyAlgoRSASHA256) || !slices.Contains(all, ssh.KeyAlgoECDSA256) {
+				t.Errorf("algorithms %q: a host with another key could not be refused by name", all)
+			}
+			if len(slices.Compact(all)) != len(target.HostKeyAlgorithms) || slices.Contains(all, ssh.CertAlgoED25519v01) || slices.Contains(all, ssh.KeyAlgoRSA) {
+				t.Errorf("algorithms %q hold one twice, a certificate or SHA-1", target.HostKeyAlgorithms)
 			}
 			err = target.HostKeyCallback("another name:1", nil, tt.shows)
 			if tt.err == "" {
@@ -105,8 +116,8 @@ func TestHostCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(target.HostKeyAlgorithms, ssh.CertAlgoED25519v01) {
-		t.Errorf("algorithms %q lack certificates", target.HostKeyAlgorithms)
+	if target.HostKeyAlgorithms[0] != ssh.CertAlgoED25519v01 {
+		t.Errorf("algorithms %q do not start with certificates", target.HostKeyAlgorithms)
 	}
 	if err := target.HostKeyCallback("", nil, certify("10.0.0.1")); err != nil {
 		t.Errorf("certificate of the authority: %v", err)
@@ -116,6 +127,39 @@ func TestHostCertificates(t *testing.T) {
 			t.Errorf("%s is trusted", name)
 		}
 	}
+}
+
+// A host whose key is of another kind than the expected one fails by a
+// HostKeyError that the handshake passes on, not for want of an algorithm.
+func TestHostKeyOfAnotherKind(t *testing.T) {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &ssh.ServerConfig{NoClientAuth: true}
+	config.AddHostKey(host)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var served sync.WaitGroup
+	served.Go(func() {
+		if conn, err := listener.Accept(); err == nil {
+			defer conn.Close()
+			ssh.NewServerConn(conn, config)
+		}
+	})
+	rule := pinned("10.0.0.1:22", newKey(t))
+	_, err = ssh.Dial("tcp", listener.Addr().String(), &ssh.ClientConfig{User: "u", HostKeyCallback: rule.callback, HostKeyAlgorithms: rule.algorithms})
+	if e, ok := errors.AsType[*HostKeyError](err); !ok || e.Got != ssh.FingerprintSHA256(host.PublicKey()) {
+		t.Errorf("error %v", err)
+	}
+	served.Wait()
 }
 
 func TestUnknownHostRemedy(t *testing.T) {

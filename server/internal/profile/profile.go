@@ -144,5 +144,5 @@ type Target struct {
 	// judges Addr, whatever name it is called with.
 	Auth              []ssh.AuthMethod
 	HostKeyCallback   ssh.HostKeyCallback
-	HostKeyAlgorithms []string // nil where no key is known: any may be offered, to be refused by name
+	HostKeyAlgorithms []string // those of the expected keys first
 }
