@@ -55,10 +55,10 @@ func (ps Problems) sortByLine() {
 	})
 }
 
-// covers reports whether a mistake at field, above it or below it is known already, so that one slip is told once.
+// covers reports whether a mistake at field or above it is known already, so that one slip is told once.
 func (ps Problems) covers(field string) bool {
 	for _, p := range ps {
-		if p.Field == "" || p.Field == field || within(p.Field, field) || within(field, p.Field) {
+		if p.Field == "" || p.Field == field || within(field, p.Field) {
 			return true
 		}
 	}

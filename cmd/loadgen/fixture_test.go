@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -42,7 +44,10 @@ func fixtureServer() {
 		case "interrupt-twice":
 			err := interrupt()
 			time.Sleep(time.Second) // two signals at once may arrive as one
-			return reply(), errors.Join(err, interrupt(), os.ErrDeadlineExceeded)
+			err = errors.Join(err, interrupt())
+			time.Sleep(20 * time.Second)
+			fmt.Fprintln(os.Stderr, "not killed", err)
+			os.Exit(1)
 		}
 		return reply(), nil
 	})
@@ -76,6 +81,7 @@ func reply() *mcp.CallToolResult {
 }
 
 func serveHTTP(s *mcpserver.MCPServer) {
+	signal.Ignore(syscall.SIGPIPE) // or a line of log would end it once its parent is gone
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err == nil {
 		addLog("listening " + l.Addr().String() + "\n")
