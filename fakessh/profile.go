@@ -2,6 +2,7 @@ package fakessh
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -45,7 +46,8 @@ type secretDoc struct {
 // local files transfers may name ("." if none are given). The user is the first
 // by name of Options.Users, or "fake"; the secret is the user's password, or
 // else a key made for the purpose that the host accepts for all its users. The
-// files are readable by their owner only and replace those of an earlier run.
+// files are readable by their owner only and replace those of an earlier run. Each
+// appears whole, the secret first.
 func (h *Host) WriteProfile(dir, id string, localRoots ...string) error {
 	if id == "" || id != filepath.Base(id) || id == "." || id == ".." {
 		return fmt.Errorf("fakessh: profile id %q is no file name; use letters, digits and dashes", id)
@@ -64,10 +66,10 @@ func (h *Host) WriteProfile(dir, id string, localRoots ...string) error {
 		Tags:      []string{"fake"},
 		About:     "fakessh on " + net.JoinHostPort(host, strconv.Itoa(port)),
 	}
-	if err := writeDoc(filepath.Join(dir, "profiles"), id, profile); err != nil {
+	if err := writeDoc(filepath.Join(dir, "secrets"), id, secret); err != nil {
 		return err
 	}
-	return writeDoc(filepath.Join(dir, "secrets"), id, secret)
+	return writeDoc(filepath.Join(dir, "profiles"), id, profile)
 }
 
 // WriteProfiles writes n profiles with the ids PREFIX-1 to PREFIX-n, all of this
@@ -95,7 +97,8 @@ func (h *Host) secret() secretDoc {
 	return secretDoc{Username: name, PrivateKey: h.profileKey.private()}
 }
 
-// writeDoc writes dir/id.json for its owner only, whatever was there before.
+// writeDoc writes dir/id.json for its owner only, in one step that replaces what
+// was there before.
 func writeDoc(dir, id string, doc any) error {
 	text, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
@@ -104,11 +107,17 @@ func writeDoc(dir, id string, doc any) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("fakessh: %w", err)
 	}
-	name := filepath.Join(dir, id+".json")
-	if err := os.WriteFile(name, append(text, '\n'), 0o600); err != nil {
+	temp, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	if err != nil {
 		return fmt.Errorf("fakessh: %w", err)
 	}
-	if err := os.Chmod(name, 0o600); err != nil {
+	_, err = temp.Write(append(text, '\n'))
+	err = errors.Join(err, temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), filepath.Join(dir, id+".json"))
+	}
+	if err != nil {
+		os.Remove(temp.Name())
 		return fmt.Errorf("fakessh: %w", err)
 	}
 	return nil
