@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -187,7 +186,11 @@ func TestInterrupt(t *testing.T) {
 							return inner(ctx, c)
 						}
 					}(d.answer)
-					res := run(t, ctx, &p, d, Options{})
+					var log strings.Builder
+					res := run(t, ctx, &p, d, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+					if log.Len() > 0 {
+						t.Errorf("the teardown has no time of its own: %s", &log)
+					}
 					if !res.Interrupted || len(res.Cells) != 1 {
 						t.Fatalf("interrupted %v, %d cells, want the first arm's", res.Interrupted, len(res.Cells))
 					}
@@ -204,6 +207,9 @@ func TestInterrupt(t *testing.T) {
 					}
 					if c.Requests != want || len(c.Errors) != 0 || c.Measured != 5050*time.Millisecond {
 						t.Errorf("%d requests, errors %v in %v, want %d without errors", c.Requests, c.Errors, c.Measured, want)
+					}
+					if done := float64(max(0, want-1)) / 5.05; c.AchievedRate != done { // the last call ended after the interrupt
+						t.Errorf("rate %v, want %v", c.AchievedRate, done)
 					}
 				})
 			})
@@ -413,7 +419,7 @@ func TestFailedCloseIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		d := &fakeDriver{answer: takes(time.Millisecond), closes: func() error { return errBroken }}
-		run(t, t.Context(), closedPlan(1, time.Second), d, Options{Log: slog.New(slog.NewTextHandler(io.Writer(&log), nil))})
+		run(t, t.Context(), closedPlan(1, time.Second), d, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 		if !strings.Contains(log.String(), errBroken.Error()) {
 			t.Errorf("log %q", log.String())
 		}

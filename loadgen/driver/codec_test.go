@@ -25,6 +25,8 @@ func TestParseMessage(t *testing.T) {
 		{"success", `{"jsonrpc":"2.0","id":5,"result":{"content":[{"type":"text","text":"{\"a\":\"}\\\"]\"}"}],` +
 			`"structuredContent":{"success":true,"data":{"stdout":"x\u00e9\ud83d\ude00\n"},"metadata":{"error_code":"","timing":{"queue":0.5,"reused":true}}}}}`,
 			loadgen.Reply{Data: map[string]any{"stdout": "xé😀\n"}, Timing: loadgen.Timing{Queue: 500 * time.Millisecond, Reused: true}}},
+		{"backslash at the end", `{"id":5,"result":{"structuredContent":{"success":true,"data":{"dir":"c:\\","quote":"\\\""}}}}`,
+			loadgen.Reply{Data: map[string]any{"dir": `c:\`, "quote": `\"`}}},
 		{"any order", ` { "result" : { "isError" : false , "structuredContent" : { "metadata" : null , "data" : { } , "success" : true } } , "id" : 5 } `,
 			loadgen.Reply{Data: map[string]any{}}},
 		{"failure", `{"id":5,"result":{"isError":true,"structuredContent":{"success":false,"error":"no","metadata":{"error_code":"TIMEOUT"}}}}`,
@@ -69,7 +71,7 @@ func TestParseMessageErrors(t *testing.T) {
 // FuzzValue compares the scanner with encoding/json on everything that encoding/json accepts.
 func FuzzValue(f *testing.F) {
 	for _, s := range []string{
-		`{"a":[1,2.5,-3e2,true,false,null,"x\u00e9\ud83d\ude00\ud800\n\\\"/\/"],"b":{},"c":[]}`, ` "\ud83d" `, `0`, `-0.0`, `{"a":1,"a":2}`, `{"\u0061":1}`, `[[[]]]`,
+		`{"a":[1,2.5,-3e2,true,false,null,"x\u00e9\ud83d\ude00\ud800\n\\\"/\/"],"b":{},"c":[]}`, ` "\ud83d" `, `["\\","\\\\"]`, `0`, `-0.0`, `{"a":1,"a":2}`, `{"\u0061":1}`, `[[[]]]`,
 	} {
 		f.Add([]byte(s))
 	}

@@ -1,10 +1,13 @@
 package driver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mark3labs/mcp-go/server"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 )
@@ -275,6 +280,45 @@ func TestHTTPRunning(t *testing.T) {
 	}
 	if r := call(t, again, "echo", map[string]any{"v": "y"}); r.Data["v"] != "y" {
 		t.Errorf("the server did not outlive the driver's Close: %+v", r)
+	}
+}
+
+// TestHTTPCancelIsSent watches the wire: a server may also see a broken connection, which under this protocol says nothing.
+func TestHTTPCancelIsSent(t *testing.T) {
+	cancelled := make(chan string, 1)
+	handler := server.NewStreamableHTTPServer(fixtureServer(nil), server.WithStateful(true))
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err == nil && strings.Contains(string(body), "notifications/cancelled") {
+			cancelled <- string(body)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		handler.ServeHTTP(w, r)
+	}))
+	defer web.Close()
+	d, err := HTTP(t.Context(), HTTPConfig{URL: web.URL + "/mcp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := d.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := s.Call(ctx, loadgen.Call{Tool: "block"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the call gave %v", err)
+	}
+	if err := d.Close(); err != nil { // waits for the notification
+		t.Error(err)
+	}
+	select {
+	case body := <-cancelled:
+		if !strings.Contains(body, fmt.Sprint(firstCallID+1)) {
+			t.Errorf("the notification does not name the call: %s", body)
+		}
+	default:
+		t.Error("no notification was sent")
 	}
 }
 

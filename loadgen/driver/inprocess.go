@@ -23,7 +23,7 @@ func InProcess(ctx context.Context, run func(ctx context.Context, in io.Reader, 
 		serverIn.CloseWithError(io.ErrClosedPipe)
 		serverOut.CloseWithError(s.endError())
 	}()
-	d := &streamDriver{conn: newConn(in, out, func(err error) error { return err }), end: s.end}
+	d := &streamDriver{conn: newConn(in, out, s.explain), end: s.end}
 	ctx, stop := context.WithTimeout(ctx, defaultStartTimeout)
 	defer stop()
 	res, err := d.conn.initialize(ctx, "")
@@ -44,6 +44,20 @@ type inProcess struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed with err set
 	err    error
+}
+
+// explain puts run's error, once there is one, in the place of the broken pipe it caused.
+func (s *inProcess) explain(err error) error {
+	timer := time.NewTimer(exitGrace)
+	defer timer.Stop()
+	select {
+	case <-s.done:
+		if s.err != nil {
+			return s.endError()
+		}
+	case <-timer.C:
+	}
+	return err
 }
 
 func (s *inProcess) endError() error {
