@@ -54,7 +54,7 @@ const none = "–"
 func newView(d *result.Doc) view {
 	v := view{OK: d.Verdict.OK, Verdict: "all held", About: about(d), Command: clean(d.Run.Command)}
 	if !v.OK {
-		v.Verdict = strconv.Itoa(len(d.Verdict.Failed)) + " did not hold"
+		v.Verdict = "failed, " + count(len(d.Verdict.Failed), "finding")
 	}
 	for _, f := range d.Verdict.Failed {
 		v.Failed = append(v.Failed, clean(f))
@@ -95,8 +95,11 @@ func (v *view) sayOnce() {
 func about(d *result.Doc) []string {
 	r := &d.Run
 	server := words("server", r.Server.Version, "over", r.Server.Transport)
-	if r.Server.Transport == "inprocess" {
+	switch r.Server.Transport {
+	case "inprocess":
 		server = words("server", r.Server.Version, "in process, not graded")
+	case "":
+		server = "server not started"
 	}
 	if r.Server.Path != "" {
 		server += " at " + r.Server.Path
@@ -193,6 +196,13 @@ func cellName(s *result.Scenario) string {
 		name += " (" + s.Arm + ")"
 	}
 	return clean(name)
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
 }
 
 func words(parts ...string) string {
