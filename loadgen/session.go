@@ -8,7 +8,7 @@ import (
 // Call is one MCP tool call.
 type Call struct {
 	Tool string
-	Args map[string]any
+	Args map[string]any // shared between calls: a Session must not change it
 }
 
 // Reply is what the server answered.
@@ -28,7 +28,7 @@ type Timing struct {
 // Session is one MCP session (one client's view of a server). Calls may run concurrently.
 type Session interface {
 	// Call runs a tool. The error is non-nil only when no reply came (the transport broke, the context ended, the protocol was
-	// violated); a tool that failed answers with Reply.Code.
+	// violated); a tool that failed answers with Reply.Code. When ctx ends, Call returns its error at once and tells the server to stop.
 	Call(ctx context.Context, c Call) (Reply, error)
 	Close() error
 }

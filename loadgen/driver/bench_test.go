@@ -1,8 +1,8 @@
+//go:build unix
+
 package driver
 
 import (
-	"bytes"
-	"context"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -121,27 +121,4 @@ func BenchmarkAppendCall(b *testing.B) {
 	for b.Loop() {
 		buf, _ = appendCall(buf[:0], 12345, loadgen.Call{Tool: "ssh_exec", Args: benchArgs})
 	}
-}
-
-// replyLine is a reply as it stands on the wire.
-func replyLine(tb testing.TB) []byte {
-	var out bytes.Buffer
-	in := bytes.NewBufferString(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"stdout":"hello\n","exit_code":0}}}` + "\n")
-	_ = fixtureStdio(context.Background(), slowEOF{in}, &out, func() {})
-	line, _, _ := bytes.Cut(out.Bytes(), []byte("\n"))
-	if len(line) == 0 {
-		tb.Fatal("the fixture did not answer")
-	}
-	return line
-}
-
-// slowEOF gives the server time to answer what it has read.
-type slowEOF struct{ r *bytes.Buffer }
-
-func (s slowEOF) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	if err != nil {
-		time.Sleep(100 * time.Millisecond)
-	}
-	return n, err
 }

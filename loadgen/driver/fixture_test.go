@@ -1,11 +1,13 @@
 package driver
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -63,6 +65,7 @@ func fixtureStdio(ctx context.Context, in io.Reader, out io.Writer, die func()) 
 	s := server.NewStdioServer(fixtureServer(die))
 	server.WithWorkerPoolSize(100)(s)
 	server.WithQueueSize(1000)(s)
+	server.WithErrorLogger(log.New(io.Discard, "", 0))(s)
 	return s.Listen(ctx, in, out)
 }
 
@@ -73,11 +76,11 @@ func fixtureHTTP(mode string, die func()) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", server.NewStreamableHTTPServer(fixtureServer(die), server.WithStateful(true)))
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if mode == "http-json" {
-		log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
+		logger = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
-	log.Info("listening", "url", fmt.Sprintf("http://%s/mcp", l.Addr()))
+	logger.Info("listening", "url", fmt.Sprintf("http://%s/mcp", l.Addr()))
 	panic(http.Serve(l, mux))
 }
 
@@ -142,4 +145,27 @@ func envelope(ok bool, data map[string]any, code, message string) *mcp.CallToolR
 // fixtureConfig runs the test binary as a server.
 func fixtureConfig(mode string) ChildConfig {
 	return ChildConfig{Path: os.Args[0], Env: []string{fixtureEnv + "=" + mode}}
+}
+
+// replyLine is a reply as it stands on the wire.
+func replyLine(tb testing.TB) []byte {
+	var out bytes.Buffer
+	in := bytes.NewBufferString(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"stdout":"hello\n","exit_code":0}}}` + "\n")
+	_ = fixtureStdio(context.Background(), slowEOF{in}, &out, func() {})
+	line, _, _ := bytes.Cut(out.Bytes(), []byte("\n"))
+	if len(line) == 0 {
+		tb.Fatal("the fixture did not answer")
+	}
+	return line
+}
+
+// slowEOF gives the server time to answer what it has read.
+type slowEOF struct{ r *bytes.Buffer }
+
+func (s slowEOF) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil {
+		time.Sleep(100 * time.Millisecond)
+	}
+	return n, err
 }
