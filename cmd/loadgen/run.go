@@ -122,12 +122,18 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	return o.measure(cmd, plans, srv, len(args) == 0)
+}
+
+// measure runs the plans and reports. all says that they are the default ones.
+func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *serverChoice, all bool) error {
+	work, tgt := srv.work, srv.target
 	defer endOnSecondInterrupt(func() {
 		srv.process.kill()
 		work.remove()
 	})()
 	show := newProgress(cmd.ErrOrStderr(), o.quiet)
-	runs, broken := measure(cmd.Context(), plans, srv, loadgen.Options{
+	runs, broken := runAll(cmd.Context(), plans, srv, loadgen.Options{
 		WorkDir: work.files, RemoteDir: "/tmp/loadgen-" + work.id, Profiles: tgt.profiles,
 		Progress: show.update, Log: slog.New(slog.NewTextHandler(show, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}, show)
@@ -136,7 +142,7 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	}
 	return o.finish(cmd, result.Meta{
 		ID: work.id, Git: revision(), Command: o.command, Path: srv.path, Config: o.serverConfig, Host: result.ThisHost(),
-		Target: result.Target{Kind: tgt.kind}, FailOn: loadgen.Band(o.failOn), Planned: o.planned(len(args) == 0),
+		Target: result.Target{Kind: tgt.kind}, FailOn: loadgen.Band(o.failOn), Planned: o.planned(all),
 	}, runs, broken)
 }
 
@@ -172,8 +178,8 @@ func (o *runOptions) plans(names []string) ([]*loadgen.Plan, error) {
 	return plans, nil
 }
 
-// measure runs the plans up to the first that cannot be run, whose error it returns beside what was measured.
-func measure(ctx context.Context, plans []*loadgen.Plan, srv *serverChoice, opts loadgen.Options, show *progress) ([]*loadgen.Result, error) {
+// runAll runs the plans up to the first that cannot be run, whose error it returns beside what was measured.
+func runAll(ctx context.Context, plans []*loadgen.Plan, srv *serverChoice, opts loadgen.Options, show *progress) ([]*loadgen.Result, error) {
 	defer show.clear()
 	var runs []*loadgen.Result
 	for _, p := range plans {

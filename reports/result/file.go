@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
@@ -97,13 +98,17 @@ func (s *Scenario) check() error {
 	if g := s.Grade; g != nil && !slices.Contains(bands, g.Band) {
 		return fmt.Errorf(".grade.band %q is not known", g.Band)
 	}
-	named := map[string]*Distribution{"latency": s.Latency, "service": s.Service, "failed": s.Failed, "lateness": s.Lateness}
-	for name, d := range s.Timing {
-		named["timing."+name] = d
+	for _, part := range []struct {
+		name string
+		d    *Distribution
+	}{{"latency", s.Latency}, {"service", s.Service}, {"failed", s.Failed}, {"lateness", s.Lateness}} {
+		if err := part.d.check(); err != nil {
+			return fmt.Errorf(".%s: %w", part.name, err)
+		}
 	}
-	for name, d := range named {
-		if err := d.check(); err != nil {
-			return fmt.Errorf(".%s: %w", name, err)
+	for _, name := range slices.Sorted(maps.Keys(s.Timing)) {
+		if err := s.Timing[name].check(); err != nil {
+			return fmt.Errorf(".timing.%s: %w", name, err)
 		}
 	}
 	return nil
