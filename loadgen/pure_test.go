@@ -318,6 +318,18 @@ func TestErrorCodesAreBounded(t *testing.T) {
 	}
 }
 
+func TestLatest(t *testing.T) {
+	for n, want := range map[int]string{1: "most", 2: "p50", 4: "p75", 19: "p90", 20: "p95", 99: "p95", 100: "p99"} {
+		var h stats.Histogram
+		for range n {
+			h.Record(time.Millisecond)
+		}
+		if got, v := latest(&h); got != want || !about(v, time.Millisecond) {
+			t.Errorf("%d samples: %s %v, want %s", n, got, v, want)
+		}
+	}
+}
+
 func TestPauseP99(t *testing.T) {
 	before := gcPauses()
 	after := gcPauses()

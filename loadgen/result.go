@@ -91,7 +91,7 @@ type ThresholdResult struct {
 type GeneratorHealth struct {
 	CPU         time.Duration // user and system time of this process during the run
 	GCPauseP99  time.Duration
-	LatenessP99 time.Duration // of the arrivals of open executors, all arms; the longest where there are fewer than 100
+	LatenessP99 time.Duration // of the arrivals of open executors, all arms; p95, p90, p75 or p50 where they are too few for p99
 	Valid       bool
 	Why         []string // reasons when not Valid
 }
