@@ -2,6 +2,9 @@ package pool
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -79,11 +82,16 @@ func (p *Pool) dialTransport(ctx context.Context, t *profile.Target) (net.Conn, 
 // handshake makes an SSH client of transport, which it closes on failure. ctx bounds it.
 func handshake(ctx context.Context, transport net.Conn, t *profile.Target) (*ssh.Client, error) {
 	transport = failFast{transport}
+	verified := false // the host key; what fails after it is the login
 	stop := context.AfterFunc(ctx, func() { transport.Close() })
 	cc, chans, reqs, err := ssh.NewClientConn(transport, t.Addr, &ssh.ClientConfig{
-		User:              t.User,
-		Auth:              t.Auth,
-		HostKeyCallback:   t.HostKeyCallback,
+		User: t.User,
+		Auth: t.Auth,
+		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
+			err := t.HostKeyCallback(hostname, remote, key)
+			verified = err == nil
+			return err
+		},
 		HostKeyAlgorithms: t.HostKeyAlgorithms,
 		ClientVersion:     "SSH-2.0-OpenAccessMCP",
 	})
@@ -92,12 +100,21 @@ func handshake(ctx context.Context, transport net.Conn, t *profile.Target) (*ssh
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			err = context.Cause(ctx)
+		case verified && !brokeOff(err):
+			err = &Error{Kind: KindAuth, Addr: t.Addr, Err: fmt.Errorf("the host refused the credential (%s)", trimSSH(err))}
 		}
 		return nil, err
 	}
 	return ssh.NewClient(cc, chans, reqs), nil
+}
+
+// brokeOff reports whether err is of the transport rather than of the protocol.
+func brokeOff(err error) bool {
+	var netErr net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &netErr)
 }
 
 // failFast closes a connection at its first read error. x/crypto, once its reader has failed, can still take a request to open a channel

@@ -54,8 +54,6 @@ func dialError(addr string, err error) error {
 	switch {
 	case errors.As(err, &hostKey):
 		e.Kind, e.Err = KindHostKey, hostKey
-	case strings.Contains(err.Error(), "unable to authenticate"): // x/crypto gives this one no type
-		e.Kind, e.Err = KindAuth, errors.New("the host refused the credential ("+trimSSH(err)+")")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &netErr) && netErr.Timeout():
 		e.Kind, e.Err = KindTimeout, fmt.Errorf("connecting took too long: %w", err)
 	case errors.Is(err, context.Canceled):

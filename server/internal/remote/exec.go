@@ -118,6 +118,9 @@ func (x *execution) start(c Command) error {
 	if err == nil && !ok {
 		err = errRefused
 	}
+	if err == nil {
+		err = x.sess.CloseWrite() // standard input is empty: a command that reads it must not wait for ever
+	}
 	return err
 }
 

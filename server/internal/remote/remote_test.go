@@ -95,6 +95,7 @@ func TestExec(t *testing.T) {
 		{"stdout bounded", Command{Line: "bytes 1000", MaxOutput: 10}, Output{Stdout: fakessh.Pattern(10), Truncated: true}},
 		{"stderr bounded", Command{Line: "bytes --stderr 1000", MaxOutput: 10}, Output{Stderr: fakessh.Pattern(10), Truncated: true}},
 		{"exactly the bound", Command{Line: "bytes 10", MaxOutput: 10}, Output{Stdout: fakessh.Pattern(10)}},
+		{"empty standard input", Command{Line: "cat"}, Output{}},
 		{"terminal", Command{Line: "bytes --stderr 5", PTY: true}, Output{Stdout: fakessh.Pattern(5)}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
