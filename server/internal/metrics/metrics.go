@@ -68,7 +68,7 @@ func (r *Registry) Snapshot() map[string]Operation {
 	for name, op := range r.ops {
 		o := Operation{
 			Calls: op.calls, Bytes: op.bytes, Min: op.min.Seconds(), Max: op.max.Seconds(),
-			Mean: op.total.Seconds() / float64(op.calls), Errors: map[string]int64{},
+			Mean: (op.total / time.Duration(op.calls)).Seconds(), Errors: map[string]int64{},
 		}
 		for code, n := range op.errors {
 			o.Errors[code] = n
