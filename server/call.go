@@ -22,6 +22,7 @@ type call struct {
 	profile  *profile.Profile
 	policy   *policy.Policy
 	bytes    int64 // payload moved, for the metrics
+	reporter *progress
 }
 
 // handle makes an MCP handler of a tool's function. Whatever the function returns becomes an envelope; a non-nil data beside an
@@ -29,9 +30,10 @@ type call struct {
 func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *call) (*T, error)) mcpserver.ToolHandlerFunc {
 	return func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		start := time.Now()
-		c := &call{s: s, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}}
+		c := &call{s: s, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}, reporter: s.newProgress(ctx, req)}
 		c.metadata.Caller = c.str("caller")
 		data, err := fn(ctx, c)
+		c.reporter.end()
 		env := Envelope[T]{Success: err == nil, Data: data}
 		if err != nil {
 			env.Error = err.Error()
