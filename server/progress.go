@@ -33,7 +33,9 @@ func (s *Server) newProgress(ctx context.Context, req mcp.CallToolRequest) *prog
 	}
 	return &progress{
 		token: meta.ProgressToken, highest: -1,
-		send: func(method string, params map[string]any) error { return s.mcp.SendNotificationToClient(ctx, method, params) },
+		send: func(method string, params map[string]any) error {
+			return s.mcp.SendNotificationToClient(ctx, method, params)
+		},
 	}
 }
 
