@@ -19,6 +19,7 @@ type conn struct {
 	*batchConn
 	raw      net.Conn
 	sessions atomic.Int64 // open session channels
+	forwards forwards
 	ctx      context.Context
 	cancel   context.CancelFunc // by cut, and at the end of the connection
 }

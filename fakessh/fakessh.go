@@ -4,17 +4,19 @@
 //
 // A host runs commands from a small table of Go functions (command.go and
 // builtin.go; add your own with [Host.Handle]), serves SFTP over one tree in
-// memory ([Host.FS]), and counts what it did ([Host.Stats]). Nothing on the
-// machine is read, run or written, except by [Host.WriteProfile], which leaves a
-// profile and its secret ready for a server that shall connect to the host.
+// memory ([Host.FS]), forwards TCP to and from loopback addresses and to an echo
+// service of its own (forward.go), and counts what it did ([Host.Stats]). No file
+// of the machine is read, run or written, except by [Host.WriteProfile], which
+// leaves a profile and its secret ready for a server that shall connect to the
+// host.
 //
 // A connection is served in conn.go and written to through batch.go; session.go
 // follows one channel from its request to its exit status.
 //
 // Of SSH it offers what a command runner needs: password and public key
 // authentication, session channels with exec and the sftp subsystem, pty and env
-// requests, signals, exit-status and exit-signal. There is no interactive shell
-// and no forwarding.
+// requests, signals, exit-status and exit-signal; and direct-tcpip, tcpip-forward,
+// cancel-tcpip-forward and forwarded-tcpip. There is no interactive shell.
 package fakessh
 
 import (
@@ -53,6 +55,9 @@ type Options struct {
 	// ones are refused as OpenSSH does. 0 means no bound. As in OpenSSH, a
 	// channel that the client closes counts until its command has ended.
 	MaxSessions int
+	// NoForwarding refuses TCP forwarding, as OpenSSH does under
+	// AllowTcpForwarding no.
+	NoForwarding bool
 	// Handlers are commands by name, beside or instead of the built-in ones.
 	Handlers map[string]Handler
 	// FS is the tree to serve, an empty unbounded one if nil.
@@ -135,8 +140,10 @@ func (h *Host) newServer() *ssh.Server {
 		PasswordHandler:  h.checkPassword,
 		PublicKeyHandler: h.checkKey,
 		ConnCallback:     bindConn,
-		ChannelHandlers:  map[string]ssh.ChannelHandler{"session": h.serveSession},
-		RequestHandlers:  map[string]ssh.RequestHandler{"keepalive@openssh.com": answerKeepalive},
+		ChannelHandlers:  map[string]ssh.ChannelHandler{"session": h.serveSession, "direct-tcpip": h.serveDirect},
+		RequestHandlers: map[string]ssh.RequestHandler{
+			"keepalive@openssh.com": answerKeepalive, "tcpip-forward": h.listenFor, "cancel-tcpip-forward": h.cancelListen,
+		},
 	}
 }
 

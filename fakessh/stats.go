@@ -13,6 +13,9 @@ type Stats struct {
 	Sessions        int64 // session channels accepted
 	OpenSessions    int64 // with their command, until it has returned
 	Running         int64 // commands whose handler has not returned
+	Forwards        int64 // connections forwarded, either way
+	OpenForwards    int64
+	OpenListeners   int64 // addresses listened on for clients
 	AuthFailures    int64 // passwords and keys refused; one login may try several
 	// Commands holds what happened to each command, by its first word, sudo
 	// left out. All unknown commands count under "".
@@ -29,6 +32,9 @@ type CommandStats struct {
 type stats struct {
 	connsOpened, connsClosed       atomic.Int64
 	sessionsOpened, sessionsClosed atomic.Int64
+	forwardsOpened, forwardsClosed atomic.Int64
+	listenersOpened                atomic.Int64
+	listenersClosed                atomic.Int64
 	authFailures                   atomic.Int64
 
 	mu       sync.Mutex
@@ -65,11 +71,15 @@ func (s *stats) commandEnded(name string, killed bool) {
 func (h *Host) Stats() Stats {
 	s := &h.stats
 	closedConns, closedSessions := s.connsClosed.Load(), s.sessionsClosed.Load()
+	closedForwards, closedListeners := s.forwardsClosed.Load(), s.listenersClosed.Load()
 	out := Stats{
 		Connections:  s.connsOpened.Load(),
 		Sessions:     s.sessionsOpened.Load(),
+		Forwards:     s.forwardsOpened.Load(),
 		AuthFailures: s.authFailures.Load(),
 	}
+	out.OpenForwards = out.Forwards - closedForwards
+	out.OpenListeners = s.listenersOpened.Load() - closedListeners
 	out.OpenConnections = out.Connections - closedConns
 	out.OpenSessions = out.Sessions - closedSessions
 	s.mu.Lock()
