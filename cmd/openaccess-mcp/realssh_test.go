@@ -18,42 +18,6 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/server"
 )
 
-// session starts the program on s's profiles and connects to it over stdio.
-func (s *sshd) session(t *testing.T) *mcp.ClientSession {
-	t.Helper()
-	cmd := program("serve", "--profiles", filepath.Join(s.dir, "profiles"), "--secrets", filepath.Join(s.dir, "secrets"))
-	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), &mcp.CommandTransport{Command: cmd}, nil)
-	must(t, err)
-	t.Cleanup(func() {
-		if err := session.Close(); err != nil {
-			t.Errorf("the server's end: %v", err)
-		}
-	})
-	return session
-}
-
-// call calls a tool and decodes its envelope. It reports no protocol error when ctx has ended.
-func call[T any](ctx context.Context, t *testing.T, session *mcp.ClientSession, tool string, args map[string]any) server.Envelope[T] {
-	t.Helper()
-	var env server.Envelope[T]
-	result, err := session.CallTool(ctx, &mcp.CallToolParams{Name: tool, Arguments: args})
-	if err != nil {
-		if ctx.Err() == nil {
-			t.Error(err)
-		}
-		return env
-	}
-	data, err := json.Marshal(result.StructuredContent)
-	must(t, err)
-	must(t, json.Unmarshal(data, &env))
-	return env
-}
-
-func exec1(t *testing.T, session *mcp.ClientSession, profile, command string) server.Envelope[server.ExecData] {
-	t.Helper()
-	return call[server.ExecData](t.Context(), t, session, "ssh_exec", map[string]any{"profile_id": profile, "command": command})
-}
-
 func TestRealExec(t *testing.T) {
 	s := startSSHD(t)
 	s.secret(t, "password", map[string]any{"password": testPassword})

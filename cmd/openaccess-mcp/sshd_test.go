@@ -4,8 +4,6 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"net"
 	"os"
 	"os/exec"
@@ -20,9 +18,8 @@ import (
 // sshd is OpenSSH's server on a loopback port with a configuration of its own, and a plain user who may log in. It needs root, and
 // Debian's packages openssh-server and openssh-client.
 type sshd struct {
-	dir  string // profiles/, secrets/, keys
-	port int
-	cmd  *exec.Cmd
+	peer
+	cmd *exec.Cmd
 }
 
 // testUser is made for the tests: its login shell is /bin/sh, since a shell with heavy start-up files would be measured too.
@@ -38,15 +35,9 @@ func startSSHD(t *testing.T, extra ...string) *sshd {
 		t.Fatal("the tests with a real sshd make a user and so must run as root")
 	}
 	makeUser(t)
-	dir, err := os.MkdirTemp("", "sshd") // t.TempDir is closed to others, and sshd reads the authorized keys as the user
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	must(t, os.Chmod(dir, 0o755))
-	s := &sshd{dir: dir, port: freePort(t)}
+	s := &sshd{peer: newPeer(t, testUser)}
 	must(t, os.MkdirAll("/run/sshd", 0o755)) // where sshd drops its privileges
-	for _, key := range []string{"host", "client"} {
-		command(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(s.dir, key))
-	}
+	command(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(s.dir, "host"))
 	config := append([]string{
 		"Port " + strconv.Itoa(s.port), "ListenAddress 127.0.0.1", "HostKey " + s.dir + "/host", "AuthorizedKeysFile " + s.dir + "/client.pub",
 		"PidFile none", "UsePAM no", "StrictModes no", "PasswordAuthentication yes", "Subsystem sftp internal-sftp",
@@ -54,11 +45,9 @@ func startSSHD(t *testing.T, extra ...string) *sshd {
 	write(t, filepath.Join(s.dir, "sshd_config"), strings.Join(config, "\n")+"\n", 0o600)
 	s.run(t)
 	t.Cleanup(s.stop)
-	key, err := os.ReadFile(filepath.Join(s.dir, "client"))
+	key, err := os.ReadFile(filepath.Join(s.dir, "host.pub"))
 	must(t, err)
-	must(t, os.MkdirAll(filepath.Join(s.dir, "profiles"), 0o755))
-	must(t, os.MkdirAll(filepath.Join(s.dir, "secrets"), 0o700))
-	s.secret(t, "real", map[string]any{"private_key": string(key)})
+	s.hostKey = strings.TrimSpace(string(key))
 	s.profile(t, "real", nil)
 	return s
 }
@@ -104,33 +93,6 @@ func (s *sshd) stop() {
 // killUser ends what the test user runs. Its id is the tests' own.
 func killUser() { _ = exec.Command("pkill", "-KILL", "-u", testUser).Run() }
 
-func (s *sshd) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
-
-func (s *sshd) secret(t *testing.T, ref string, fields map[string]any) {
-	t.Helper()
-	data, err := json.Marshal(fields)
-	must(t, err)
-	write(t, filepath.Join(s.dir, "secrets", ref+".json"), string(data), 0o600)
-}
-
-// profile writes the profile id of this server with some fields changed.
-func (s *sshd) profile(t *testing.T, id string, change map[string]any) {
-	t.Helper()
-	hostKey, err := os.ReadFile(filepath.Join(s.dir, "host.pub"))
-	must(t, err)
-	p := map[string]any{
-		"id": id, "host": "127.0.0.1", "port": s.port, "username": testUser, "protocols": []string{"ssh", "sftp"},
-		"auth": map[string]any{"type": "file_ref", "ref": "real"}, "host_key": strings.TrimSpace(string(hostKey)),
-		"policy": map[string]any{"max_concurrent_sessions": 100, "local_roots": []string{".", s.dir}},
-	}
-	for k, v := range change {
-		p[k] = v
-	}
-	data, err := json.Marshal(p)
-	must(t, err)
-	write(t, filepath.Join(s.dir, "profiles", id+".json"), string(data), 0o600)
-}
-
 // running lists the processes of the test user whose command line holds word.
 func running(t *testing.T, word string) string {
 	t.Helper()
@@ -147,36 +109,5 @@ func makeUser(t *testing.T) {
 	cmd.Stdin = strings.NewReader(testUser + ":" + testPassword + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("chpasswd: %v: %s", err, out)
-	}
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func command(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", name, err, out)
-	}
-	return string(out)
-}
-
-func write(t *testing.T, file, data string, mode os.FileMode) {
-	t.Helper()
-	must(t, os.WriteFile(file, []byte(data), mode))
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
