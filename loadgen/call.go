@@ -3,32 +3,61 @@ package loadgen
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
-// Outcomes that the generator itself gives; all others are the server's error codes.
+// Outcomes that the generator itself gives; all others are the server's error codes. CodeCheckFailed is one more.
 const (
-	CodeTransport = "TRANSPORT" // no reply came: the connection broke or the server spoke out of turn
-	CodeTimeout   = "TIMEOUT"   // no reply came before the run had to end
+	CodeTransport   = "TRANSPORT"    // no reply came: the connection broke or the server spoke out of turn
+	CodeTimeout     = "TIMEOUT"      // no reply came before the run had to end, or to a TCP step in time
+	CodeTCPFailed   = "TCP_FAILED"   // a TCP step could not connect, or its connection broke
+	CodeWriteFailed = "WRITE_FAILED" // a Write step could not change a file
 )
 
-// answer is a call's reply as judged.
+// answer is a step's outcome as judged.
 type answer struct {
 	outcome string // "" for success
 	message string // goes with outcome
 	bytes   int64
+	data    map[string]any
 	timing  Timing
 	replied bool
 }
 
-// render gives the arguments of one call.
-func (s *step) render(v *vars) map[string]any {
-	args, _ := s.args.render(v).(map[string]any)
-	return args
+// toolCall is the action of calling an MCP tool.
+type toolCall struct {
+	tool   string
+	args   template
+	checks []check
 }
 
-// call runs the step's tool and judges what it answers.
-func (s *step) call(ctx context.Context, session Session, args map[string]any) answer {
-	reply, err := session.Call(ctx, Call{Tool: s.tool, Args: args})
+func (c *planCompiler) toolCall(path string, s *Step, sc scope) *toolCall {
+	args := s.Args
+	if args == nil {
+		args = map[string]any{}
+	}
+	t := &toolCall{tool: s.Tool, args: compileTemplate(path+".args", args, sc, c.text)}
+	for i, ch := range s.Checks {
+		compiled, at, msg, remedy := compileCheck(ch)
+		if at != "" {
+			c.add(fmt.Sprintf("%s.checks[%d].%s", path, i, at), msg, remedy)
+		}
+		t.checks = append(t.checks, compiled)
+	}
+	return t
+}
+
+// text notes a mistake in a text with variables.
+func (c *planCompiler) text(path string, err *textError) { c.add(path, err.msg, err.remedy) }
+
+func (t *toolCall) String() string            { return t.tool }
+func (t *toolCall) uses(variable string) bool { return t.args.uses(variable) }
+func (t *toolCall) render(v *vars) any        { return t.args.render(v) }
+
+// perform calls the tool and judges what it answers.
+func (t *toolCall) perform(ctx context.Context, session Session, rendered any) answer {
+	args, _ := rendered.(map[string]any)
+	reply, err := session.Call(ctx, Call{Tool: t.tool, Args: args})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return answer{outcome: CodeTimeout, message: contextMessage(ctx)}
@@ -39,9 +68,9 @@ func (s *step) call(ctx context.Context, session Session, args map[string]any) a
 	case reply.Code != "":
 		return answer{outcome: reply.Code, message: reply.Error, timing: reply.Timing, replied: true}
 	}
-	a := answer{bytes: payload(reply.Data), timing: reply.Timing, replied: true}
-	for i := range s.checks {
-		if ok, why := s.checks[i].holds(reply.Data); !ok {
+	a := answer{bytes: payload(reply.Data), data: reply.Data, timing: reply.Timing, replied: true}
+	for i := range t.checks {
+		if ok, why := t.checks[i].holds(reply.Data); !ok {
 			a.outcome, a.message = CodeCheckFailed, why
 			break
 		}

@@ -11,15 +11,49 @@ const CodeCheckFailed = "CHECK_FAILED"
 
 // check is a Check compiled: its path cut, its value in the types that JSON decoding gives.
 type check struct {
-	field string
-	path  []string
+	field fieldPath
 	op    string
 	want  any
 }
 
+// fieldPath is a dotted path inside a reply's data.
+type fieldPath struct {
+	name  string
+	parts []string
+}
+
+func newFieldPath(name string) fieldPath { return fieldPath{name, strings.Split(name, ".")} }
+
+// find returns the field's value, or why there is none.
+func (f *fieldPath) find(data map[string]any) (value any, why string) {
+	value = data
+	for _, part := range f.parts {
+		m, _ := value.(map[string]any)
+		v, found := m[part]
+		if !found {
+			return nil, fmt.Sprintf("%s is missing from the result's data", f.name)
+		}
+		value = v
+	}
+	return jsonValue(value), ""
+}
+
+// scalar returns the field's value if that is text, a number or a truth value, and otherwise why it is not.
+func (f *fieldPath) scalar(data map[string]any) (value any, why string) {
+	value, why = f.find(data)
+	if why != "" {
+		return nil, why
+	}
+	switch value.(type) {
+	case string, float64, bool:
+		return value, ""
+	}
+	return nil, fmt.Sprintf("%s is %s, want one value to save", f.name, brief(value))
+}
+
 // compileCheck returns a problem of c by its field ("field", "op" or "value"), or "" for none.
 func compileCheck(c Check) (compiled check, problemAt, msg, remedy string) {
-	compiled = check{field: c.Field, path: strings.Split(c.Field, "."), op: c.Op, want: jsonValue(c.Value)}
+	compiled = check{field: newFieldPath(c.Field), op: c.Op, want: jsonValue(c.Value)}
 	if c.Field == "" {
 		return compiled, "field", "check names no field", "name one of the result's data, such as exit_code"
 	}
@@ -39,20 +73,14 @@ func compileCheck(c Check) (compiled check, problemAt, msg, remedy string) {
 
 // holds reports whether data has what the check wants, and otherwise says what it has.
 func (c *check) holds(data map[string]any) (ok bool, why string) {
-	var got any = data
-	for _, name := range c.path {
-		m, _ := got.(map[string]any)
-		v, found := m[name]
-		if !found {
-			return false, fmt.Sprintf("%s is missing from the result's data", c.field)
-		}
-		got = v
+	got, why := c.field.find(data)
+	if why != "" {
+		return false, why
 	}
-	got = jsonValue(got)
 	if c.compare(got) {
 		return true, ""
 	}
-	return false, fmt.Sprintf("%s is %s, want %s %s", c.field, brief(got), c.op, brief(c.want))
+	return false, fmt.Sprintf("%s is %s, want %s %s", c.field.name, brief(got), c.op, brief(c.want))
 }
 
 func (c *check) compare(got any) bool {

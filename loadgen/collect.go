@@ -18,7 +18,7 @@ type collector struct {
 	begin time.Duration // of the measured time
 	end   time.Duration // of the measured time, not part of it
 	last  time.Duration // latest End of a measured sample
-	cells []recorder    // by step
+	cells []recorder    // by step of the plan
 	live  liveCounts
 }
 
@@ -30,6 +30,7 @@ type liveCounts struct {
 
 // recorder gathers one cell.
 type recorder struct {
+	hidden    bool // the step is not measured: only its failures are told
 	requests  int64
 	dropped   int64
 	completed int64 // successes that ended inside the measured time, whenever they started
@@ -47,9 +48,10 @@ type recorder struct {
 
 var timingNames = [4]string{"queue", "dial", "channel", "remote"}
 
-func newCollector(steps int, begin, end time.Duration) *collector {
-	c := &collector{begin: begin, end: end, cells: make([]recorder, steps)}
+func newCollector(steps []step, begin, end time.Duration) *collector {
+	c := &collector{begin: begin, end: end, cells: make([]recorder, len(steps))}
 	for i := range c.cells {
+		c.cells[i].hidden = steps[i].unmeasured
 		c.cells[i].errors = map[string]int64{}
 		c.cells[i].messages = map[string]string{}
 	}
@@ -61,9 +63,13 @@ func (c *collector) add(s *Sample, measured bool, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := &c.cells[s.Step]
-	c.live.requests++
+	if !r.hidden {
+		c.live.requests++
+	}
 	if s.Outcome == "" {
-		c.live.latency.Record(s.End - s.Intended)
+		if !r.hidden {
+			c.live.latency.Record(s.End - s.Intended)
+		}
 		if s.End >= c.begin && s.End < c.end {
 			r.completed++
 		}
@@ -139,6 +145,11 @@ func (r *recorder) fail(code, message string) {
 		}
 	}
 	r.errors[code]++
+}
+
+// shown reports whether step i has a cell: it is measured, or it failed.
+func (c *collector) shown(i int) bool {
+	return !c.cells[i].hidden || len(c.cells[i].errors) > 0
 }
 
 // cell hands out the measurement of step i. measured is the length of the measured time. counted says that a number of iterations ended it,

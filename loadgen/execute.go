@@ -39,7 +39,7 @@ func newExecution(r *runner, sessions []Session) *execution {
 	if e.Duration > 0 {
 		x.end = e.Warmup + e.Duration
 	}
-	x.coll = newCollector(len(r.prog.steps), x.begin, x.end)
+	x.coll = newCollector(r.prog.steps, x.begin, x.end)
 	x.origin = time.Now()
 	return x
 }
@@ -156,36 +156,79 @@ func (x *execution) worker(calls context.Context, work <-chan arrival, free *slo
 	}
 }
 
-// iterate calls all steps in order, up to the first that fails. A closed iteration is intended when it starts. replied is false when a call
-// got no reply.
+// iterate runs all steps in order. After the first that fails, only those that clean up follow. A closed iteration is intended when it
+// starts. replied is false when a call got no reply.
 func (x *execution) iterate(calls context.Context, session Session, vu int, n int64, intended time.Duration, closed bool) (replied bool) {
 	x.inFlight.Add(1)
 	defer x.inFlight.Add(-1)
-	v := vars{vu: vu, iteration: n, workDir: x.r.opts.WorkDir, remoteDir: x.r.opts.RemoteDir}
-	if p := x.r.opts.Profiles; len(p) > 0 {
-		v.profile = p[n%int64(len(p))]
-	}
+	v := x.vars(vu, n)
 	measured := intended >= x.begin && intended < x.end
+	replied = true
+	failed, cut := false, false
 	for i := range x.r.prog.steps {
 		st := &x.r.prog.steps[i]
-		args := st.render(&v)
-		s := Sample{Step: i, Start: x.now()}
-		s.Intended = s.Start
-		if i == 0 && !closed {
+		if failed && !(st.always && st.ready(&v)) {
+			continue
+		}
+		s := Sample{Step: i}
+		a := x.step(calls, session, st, &v, &s)
+		if s.Intended = s.Start; i == 0 && !closed {
 			s.Intended = intended
 		}
-		a := st.call(calls, session, args)
-		s.End = x.now()
-		if !a.replied && context.Cause(calls) == errInterrupted {
-			return false
-		}
-		s.Bytes, s.Outcome, s.Timing = a.bytes, a.outcome, a.timing
-		x.coll.add(&s, measured, a.message)
-		if a.outcome != "" {
-			return a.replied
+		failed = failed || a.outcome != ""
+		replied = replied && a.replied
+		if cut = cut || !a.replied && context.Cause(calls) == errInterrupted; !cut {
+			x.coll.add(&s, measured, a.message)
 		}
 	}
-	return true
+	return replied
+}
+
+func (x *execution) vars(vu int, n int64) vars {
+	var profile string
+	if p := x.r.opts.Profiles; len(p) > 0 {
+		profile = p[n%int64(len(p))]
+	}
+	v := x.r.vars(profile)
+	v.vu, v.iteration = vu, n
+	if saved := x.r.prog.saved; saved > 0 {
+		v.saved = make([]any, saved)
+	}
+	return v
+}
+
+// step runs one step and fills in its sample, but for Intended.
+func (x *execution) step(calls context.Context, session Session, st *step, v *vars, s *Sample) answer {
+	ctx := calls
+	if st.always {
+		var release func()
+		ctx, release = outlive(calls)
+		defer release()
+	}
+	rendered := st.action.render(v)
+	s.Start = x.now()
+	a := st.run(ctx, session, rendered, v)
+	s.End = x.now()
+	s.Bytes, s.Outcome, s.Timing = a.bytes, a.outcome, a.timing
+	return a
+}
+
+// outlive gives a context that ends cleanupTimeout after calls does.
+func outlive(calls context.Context) (ctx context.Context, release func()) {
+	ctx, end := context.WithCancelCause(context.WithoutCancel(calls))
+	stop := context.AfterFunc(calls, func() {
+		timer := time.NewTimer(cleanupTimeout)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			end(context.Cause(calls))
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		stop()
+		end(nil)
+	}
 }
 
 // cells hands out the measurement and tells the generator's health what bears on it.
@@ -199,13 +242,17 @@ func (x *execution) cells(arm string, info DriverInfo) []Cell {
 		x.r.health.due += due
 		x.r.health.issued += x.issued
 	}
-	out := make([]Cell, len(x.r.plan.Steps))
-	for i := range out {
-		out[i] = x.coll.cell(i, length, x.counted())
-		out[i].Step, out[i].Arm, out[i].Driver, out[i].OfferedRate = x.r.plan.Steps[i].Name, arm, info, offered
-		if e.Kind == Open && i == 0 { // later steps follow when the one before is done, so they are never late
-			x.r.health.lateness.Merge(out[i].Lateness)
+	var out []Cell
+	for i := range x.r.plan.Steps {
+		if !x.coll.shown(i) {
+			continue
 		}
+		cell := x.coll.cell(i, length, x.counted())
+		cell.Step, cell.Arm, cell.Driver, cell.OfferedRate = x.r.plan.Steps[i].Name, arm, info, offered
+		if e.Kind == Open && i == 0 { // later steps follow when the one before is done, so they are never late
+			x.r.health.lateness.Merge(cell.Lateness)
+		}
+		out = append(out, cell)
 	}
 	return out
 }

@@ -11,8 +11,8 @@ type Plan struct {
 	Seed        uint64 // drives payloads and arrivals; the same seed gives the same run
 	Executor    Executor
 	Files       []File      // local files made in the work directory before the first call
-	Setup       []Step      // run before each arm's warm-up, once for each profile if it names ${profile}; a failure ends the run
-	Steps       []Step      // one iteration is all of them in order; a failed one ends it
+	Setup       []Step      // run before each arm's warm-up, once for each profile if it names ${profile}; tool calls only; a failure ends the run
+	Steps       []Step      // one iteration is all of them in order; after a failed one only those that are marked Always follow
 	Teardown    []Step      // run after each arm's last call as Setup is, also after an interrupt
 	Arms        []Arm       // configurations measured one after another; none means one arm named ""
 	Thresholds  []Threshold // judged on the first arm
@@ -47,22 +47,46 @@ const (
 	DefaultSessions    = 8
 )
 
-// File is a local file made before the run, filled with bytes drawn from the plan's seed.
+// File is a local file made before the run, filled with bytes drawn from the plan's seed. Its modification time lies in the past and is the
+// same in every run.
 type File struct {
-	Name string // inside the work directory
-	Size int64  // bytes
+	Name  string // inside the work directory; may hold ${vu}, which makes a copy for each virtual user, and with Count a number such as %03d
+	Size  int64  // bytes
+	Count int    // this many files, numbered from 0 where Name has its number; 0 means one file, whose name has none
 }
 
-// Step is one tool call of an iteration.
+// Step is one action of an iteration: exactly one of Tool, TCP and Write says which.
 //
-// String values inside Args may hold variables: ${profile}, ${vu}, ${iteration}, ${workdir} and ${remote_dir}; $${ stands for a plain ${.
-// ${iteration} is unique within an arm. ${vu} is 0 to VUs−1 when closed; when open it is the lowest number that no other iteration under
-// way has, so two calls at the same time never share it.
+// String values inside Args may hold variables. ${profile}, ${vu}, ${iteration}, ${workdir} and ${remote_dir} are always there; ${echo_host},
+// ${echo_port}, ${vpn_peer} and ${inside_profile} where Options.Vars has them; and those that an earlier step of the iteration saved. $${ stands
+// for a plain ${. ${iteration} is unique within an arm. ${vu} is 0 to VUs−1 when closed; when open it is the lowest number that no other
+// iteration under way has, so two calls at the same time never share it. A string that is nothing but one saved variable, or one of
+// Options.Vars, stands for the value itself, so that a number stays one.
 type Step struct {
 	Name   string // names the result's cell; unique in the plan
 	Tool   string // advertised MCP tool name, such as "ssh_exec"
 	Args   map[string]any
-	Checks []Check // all must hold, or the call counts as error CHECK_FAILED
+	Checks []Check           // all must hold, or the call counts as error CHECK_FAILED
+	Save   map[string]string // variables for the steps after this one, each from a dotted path inside the reply's data
+	TCP    *TCP              // instead of Tool: bytes sent to an address and expected back
+	Write  *Write            // instead of Tool: local files that change; never measured
+
+	// What follows is for Plan.Steps alone.
+
+	Always     bool // runs also when an earlier step failed or an interrupt cut it, unless a variable in it was never saved: to clean up
+	Unmeasured bool // has no cell in the result, except when it failed
+}
+
+// TCP is an exchange over a connection of its own: all bytes are sent, and the same are expected back.
+type TCP struct {
+	Address string // host:port, may hold variables
+	Bytes   int64  // sent, drawn from the plan's seed and the iteration; as many are read back and compared
+}
+
+// Write gives files new bytes of the same length, drawn from the plan's seed and the iteration, and a modification time two seconds later.
+type Write struct {
+	File  string // Name of one of the plan's Files
+	Count int    // how many of them, drawn by chance; 0 means all
 }
 
 // Check compares one field of a result's data with a wanted value.

@@ -23,14 +23,14 @@ func TestTemplate(t *testing.T) {
 		"plain": "echo", "path": "/w/web-3.42", "price": "5$ ${HOME} $", "n": 7,
 		"list": []any{"x", "/r"}, "deep": map[string]any{"k": []any{map[string]any{"v": "3"}}}, "fixed": []any{1, "y"},
 	}
-	tpl := compileTemplate("args", args, func(path string, err *textError) { t.Errorf("%s: %v", path, err) })
+	tpl := compileTemplate("args", args, nil, func(path string, err *textError) { t.Errorf("%s: %v", path, err) })
 	if got := tpl.render(v); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if !tpl.uses("profile") || !tpl.uses("vu") || tpl.uses("nothing") {
 		t.Error("uses is wrong")
 	}
-	constant := compileTemplate("args", map[string]any{"a": []any{"b"}}, nil)
+	constant := compileTemplate("args", map[string]any{"a": []any{"b"}}, nil, nil)
 	if constant.varies() || !reflect.DeepEqual(constant.render(v), map[string]any{"a": []any{"b"}}) {
 		t.Error("a value without variables is not shared")
 	}
@@ -41,7 +41,7 @@ func FuzzParseText(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		parsed, err := parseText(s)
+		parsed, err := parseText(s, nil)
 		if err != nil {
 			if !strings.Contains(s, "${") {
 				t.Fatalf("%q without a variable: %v", s, err)
@@ -57,7 +57,7 @@ func FuzzParseText(f *testing.F) {
 
 func BenchmarkTemplate(b *testing.B) {
 	v := &vars{profile: "web", vu: 3, iteration: 42, workDir: "/w", remoteDir: "/r"}
-	tpl := compileTemplate("args", map[string]any{"profile_id": "${profile}", "remote_path": "${remote_dir}/${vu}/${iteration}", "direction": "put"}, nil)
+	tpl := compileTemplate("args", map[string]any{"profile_id": "${profile}", "remote_path": "${remote_dir}/${vu}/${iteration}", "direction": "put"}, nil, nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		tpl.render(v)
@@ -109,7 +109,7 @@ func validPlan() *Plan {
 	return &Plan{
 		Name:     "ok",
 		Executor: Executor{Kind: Open, Rate: 10, Duration: time.Second},
-		Files:    []File{{"dir/a", 1}},
+		Files:    []File{{Name: "dir/a", Size: 1}},
 		Steps:    []Step{{Name: "one", Tool: "ssh_exec", Args: map[string]any{"c": []any{"${vu}"}}, Checks: []Check{{"exit_code", "==", 0}}}, {Name: "two", Tool: "x"}},
 		Arms:     []Arm{{Name: "a"}, {Name: "b"}},
 		Thresholds: []Threshold{
@@ -148,7 +148,7 @@ func TestValidatePlan(t *testing.T) {
 		"executor.iterations: the":                     closed(func(e *Executor) { e.Iterations = -1 }),
 		"files[0].name: \"../a\"":                      func(p *Plan) { p.Files[0].Name = "../a" },
 		"files[0].name: the file":                      func(p *Plan) { p.Files[0].Name = "" },
-		"files[1].name: file":                          func(p *Plan) { p.Files = append(p.Files, File{"dir/./a", 1}) },
+		"files[1].name: file":                          func(p *Plan) { p.Files = append(p.Files, File{Name: "dir/./a", Size: 1}) },
 		"files[0].size: ":                              func(p *Plan) { p.Files[0].Size = -1 },
 		"steps: the plan":                              func(p *Plan) { p.Steps, p.Thresholds, p.Target = nil, nil, nil },
 		"steps[0].name: the step":                      func(p *Plan) { p.Steps[0].Name = ""; p.Target.Steps = nil },
@@ -160,6 +160,39 @@ func TestValidatePlan(t *testing.T) {
 		"steps[0].checks[0].op: ":                      func(p *Plan) { p.Steps[0].Checks[0].Op = "=" },
 		"steps[0].checks[0].field: ":                   func(p *Plan) { p.Steps[0].Checks[0].Field = "" },
 		"steps[0].checks[0].value: ":                   func(p *Plan) { p.Steps[0].Checks[0] = Check{"x", ">=", true} },
+		"files[0].count: ":                             func(p *Plan) { p.Files[0].Count = -1 },
+		"files[0].name: \"a\" has no place":            func(p *Plan) { p.Files[0] = File{Name: "a", Count: 2} },
+		"files[0].name: \"%d%d\" has no place":         func(p *Plan) { p.Files[0] = File{Name: "%d%d", Count: 2} },
+		"files[0].name: \"%d\" has a number":           func(p *Plan) { p.Files[0] = File{Name: "%d"} },
+		"files[0].name: ${profile} cannot":             func(p *Plan) { p.Files[0].Name = "${profile}" },
+		"files[0].name: unknown variable":              func(p *Plan) { p.Files[0].Name = "${x}" },
+		"files[0]: the plan has more than":             func(p *Plan) { p.Files[0] = File{Name: "${vu}/%d", Count: 101} },
+		"files[0]: the plan has more than ":            func(p *Plan) { p.Files[0] = File{Name: "%d", Count: math.MaxInt} },
+		"steps[1]: the step does several":              func(p *Plan) { p.Steps[1].TCP = &TCP{"a", 1} },
+		"steps[1]: only a tool call":                   func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"a:1", 1}, Checks: []Check{{"x", "==", 1}}} },
+		"steps[1].tcp.address: names":                  func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"", 1}} },
+		"steps[1].tcp.address: unknown":                func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"${x}", 1}} },
+		"steps[1].tcp.bytes: ":                         func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"a:1", 0}} },
+		"steps[2].write.file: the plan":                func(p *Plan) { p.Steps = append(p.Steps, Step{Name: "w", Write: &Write{"b", 1}}) },
+		"steps[2].write.file: \"dir/a\" is shared":     func(p *Plan) { p.Steps = append(p.Steps, Step{Name: "w", Write: &Write{"dir/a", 1}}) },
+		"steps[2].write.count: ": func(p *Plan) {
+			p.Files[0].Name = "${vu}"
+			p.Steps = append(p.Steps, Step{Name: "w", Write: &Write{"${vu}", 2}})
+		},
+		"steps[0]: an open executor measures": func(p *Plan) { p.Steps[0].Unmeasured = true; p.Target = nil },
+		"steps[0].save.Id: \"Id\" cannot":     func(p *Plan) { p.Steps[0].Save = map[string]string{"Id": "x"} },
+		"steps[0].save.vu: there is":          func(p *Plan) { p.Steps[0].Save = map[string]string{"vu": "x"} },
+		"steps[0].save.id: names":             func(p *Plan) { p.Steps[0].Save = map[string]string{"id": ""} },
+		"steps[1].save.id: there is":          func(p *Plan) { p.Steps[0].Save = map[string]string{"id": "x"}; p.Steps[1].Save = p.Steps[0].Save },
+		"steps[0].args.id: unknown variable ${later}": func(p *Plan) {
+			p.Steps[0].Args = map[string]any{"id": "${later}"}
+			p.Steps[1].Save = map[string]string{"later": "x"}
+		},
+		"setup[0].save: ":                              func(p *Plan) { p.Setup = []Step{{Name: "s", Tool: "t", Save: map[string]string{"a": "b"}}} },
+		"teardown[0].always: ":                         func(p *Plan) { p.Teardown = []Step{{Name: "s", Tool: "t", Always: true}} },
+		"teardown[0].measured: ":                       func(p *Plan) { p.Teardown = []Step{{Name: "s", Tool: "t", Unmeasured: true}} },
+		"setup[0].tcp: ":                               func(p *Plan) { p.Setup = []Step{{Name: "s", TCP: &TCP{"a:1", 1}}} },
+		"thresholds[1]: there is no step \"two\" that": func(p *Plan) { p.Steps[1].Unmeasured = true },
 		"arms[1].name: the arm":                        func(p *Plan) { p.Arms[1].Name = "" },
 		"arms[1].name: arm":                            func(p *Plan) { p.Arms[1].Name = "a" },
 		"thresholds[0]: unknown metric":                func(p *Plan) { p.Thresholds[0].Metric = "p" },
@@ -305,7 +338,7 @@ func TestTimeline(t *testing.T) {
 }
 
 func TestErrorCodesAreBounded(t *testing.T) {
-	c := newCollector(1, 0, forever)
+	c := newCollector(make([]step, 1), 0, forever)
 	for i := range 1000 {
 		c.add(&Sample{Outcome: fmt.Sprint("CODE", i)}, true, strings.Repeat("é", 1000))
 	}
@@ -346,7 +379,7 @@ func TestPauseP99(t *testing.T) {
 }
 
 func BenchmarkCollector(b *testing.B) {
-	c := newCollector(1, 0, forever)
+	c := newCollector(make([]step, 1), 0, forever)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		s := Sample{Timing: Timing{Queue: 1000, Channel: 2000, Remote: 300_000, Reused: true}}

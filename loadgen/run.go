@@ -22,6 +22,7 @@ type Options struct {
 	WorkDir   string         // existing directory for the plan's files, ${workdir}
 	RemoteDir string         // directory on the hosts, ${remote_dir}
 	Profiles  []string       // ${profile}, used in turn by iteration
+	Vars      map[string]any // ${echo_host}, ${echo_port}, ${vpn_peer} and ${inside_profile}: texts and numbers that a target has
 	Progress  func(Progress) // called about four times a second and once at the end, from one goroutine; nil for none
 	Log       *slog.Logger   // what goes wrong without ending the run; nil discards it
 
@@ -32,6 +33,7 @@ type Options struct {
 const (
 	drainTimeout     = 30 * time.Second // for calls under way when it ends; they then count as TIMEOUT
 	interruptTimeout = 2 * time.Second  // for calls under way at an interrupt; they then count nowhere
+	cleanupTimeout   = 5 * time.Second  // for the steps marked Always of an iteration that was cut off
 	teardownTimeout  = 30 * time.Second
 )
 
@@ -49,7 +51,7 @@ func Run(ctx context.Context, p *Plan, open Opener, opts Options) (*Result, erro
 	if err := opts.complete(prog, p); err != nil {
 		return nil, err
 	}
-	if err := makeFiles(opts.WorkDir, p.Seed, p.Files); err != nil {
+	if err := makeFiles(opts.WorkDir, p.Seed, prog.files, p.Executor.concurrency()); err != nil {
 		return nil, err
 	}
 	r := &runner{plan: p, prog: prog, opts: opts, open: open, health: startHealth()}
@@ -104,18 +106,12 @@ func (o *Options) complete(prog *program, p *Plan) error {
 			return fmt.Errorf("the plan uses ${%s}, which has no value: set Options.%s", need.name, need.option)
 		}
 	}
-	return nil
-}
-
-func (prog *program) uses(name string) bool {
-	for _, list := range [][]step{prog.setup, prog.steps, prog.teardown} {
-		for i := range list {
-			if list[i].args.uses(name) {
-				return true
-			}
+	for _, name := range runVariables {
+		if o.Vars[name] == nil && prog.uses(name) {
+			return fmt.Errorf("the plan uses ${%s}, which has no value: set it in Options.Vars", name)
 		}
 	}
-	return false
+	return nil
 }
 
 // runner is the state of one Run.
@@ -137,10 +133,20 @@ func (r *runner) arms() []Arm {
 
 // judge adds the thresholds, the grade and the generator's health to a finished result.
 func (r *runner) judge(res *Result) {
-	first := res.Cells[:min(len(res.Cells), len(r.plan.Steps))]
+	first := firstArm(res.Cells)
 	res.Thresholds = judgeThresholds(r.plan.Thresholds, first)
 	res.Grade = gradeTarget(r.plan.Target, first)
 	res.Generator = r.health.report()
+}
+
+// firstArm returns the leading cells of one arm.
+func firstArm(cells []Cell) []Cell {
+	for i := range cells {
+		if cells[i].Arm != cells[0].Arm {
+			return cells[:i]
+		}
+	}
+	return cells
 }
 
 // arm measures one arm with a driver of its own.
@@ -210,6 +216,14 @@ func (e *Executor) maxInFlight() int {
 	return e.MaxInFlight
 }
 
+// concurrency is how many iterations may be under way at once.
+func (e *Executor) concurrency() int {
+	if e.Kind == Closed {
+		return e.VUs
+	}
+	return e.maxInFlight()
+}
+
 func (r *runner) setup(ctx context.Context, s Session) error {
 	r.progress.phase(PhaseSetup)
 	return r.once(ctx, s, "setup", r.prog.setup)
@@ -231,18 +245,22 @@ func (r *runner) teardown(ctx context.Context, s Session) {
 func (r *runner) once(ctx context.Context, s Session, list string, steps []step) error {
 	for i := range steps {
 		profiles := r.opts.Profiles
-		if !steps[i].args.uses("profile") {
+		if !steps[i].action.uses("profile") {
 			profiles = []string{""}
 		}
 		for _, profile := range profiles {
-			v := vars{profile: profile, workDir: r.opts.WorkDir, remoteDir: r.opts.RemoteDir}
-			a := steps[i].call(ctx, s, steps[i].render(&v))
+			v := r.vars(profile)
+			a := steps[i].run(ctx, s, steps[i].action.render(&v), &v)
 			if a.outcome != "" {
-				return fmt.Errorf("%s step %s (%s%s): %s: %s", list, steps[i].name, steps[i].tool, on(profile), a.outcome, a.message)
+				return fmt.Errorf("%s step %s (%v%s): %s: %s", list, steps[i].name, steps[i].action, on(profile), a.outcome, a.message)
 			}
 		}
 	}
 	return nil
+}
+
+func (r *runner) vars(profile string) vars {
+	return vars{profile: profile, workDir: r.opts.WorkDir, remoteDir: r.opts.RemoteDir, run: r.opts.Vars}
 }
 
 func on(profile string) string {

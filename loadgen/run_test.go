@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -307,7 +305,7 @@ func TestRunErrors(t *testing.T) {
 	setup.Setup = []Step{{Name: "mkdir", Tool: "ssh_exec", Args: map[string]any{"profile_id": "${profile}"}}}
 	setup.Arms = []Arm{{Name: "pooled"}}
 	files := closedPlan(1, time.Second)
-	files.Files = []File{{"a", 1}}
+	files.Files = []File{{Name: "a", Size: 1}}
 	for name, tt := range map[string]struct {
 		p    *Plan
 		open Opener
@@ -388,31 +386,6 @@ func TestProgress(t *testing.T) {
 			t.Errorf("last %+v", last)
 		}
 	})
-}
-
-func TestMakeFiles(t *testing.T) {
-	dir := t.TempDir()
-	files := []File{{"a.bin", 1000}, {"sub/b.bin", 1000}, {"empty", 0}}
-	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
-	}
-	if err := makeFiles(dir, 1, files); err != nil {
-		t.Fatal(err)
-	}
-	a := read("a.bin")
-	if len(a) != 1000 || a == read("sub/b.bin") || read("empty") != "" {
-		t.Error("wrong sizes or equal bytes")
-	}
-	if err := makeFiles(dir, 1, files); err != nil || read("a.bin") != a {
-		t.Errorf("the same seed gives other bytes: %v", err)
-	}
-	if err := makeFiles(dir, 2, files); err != nil || read("a.bin") == a {
-		t.Errorf("another seed gives the same bytes: %v", err)
-	}
 }
 
 func TestFailedCloseIsLogged(t *testing.T) {

@@ -14,9 +14,11 @@ type vars struct {
 	iteration int64
 	workDir   string
 	remoteDir string
+	run       map[string]any // Options.Vars
+	saved     []any          // by earlier steps, in the order of scope.saved; nil where a step has not run
 }
 
-// variables appends the value of each variable by name.
+// variables appends the value of each variable that every iteration has.
 var variables = map[string]func(b []byte, v *vars) []byte{
 	"profile":    func(b []byte, v *vars) []byte { return append(b, v.profile...) },
 	"vu":         func(b []byte, v *vars) []byte { return strconv.AppendInt(b, int64(v.vu), 10) },
@@ -25,19 +27,42 @@ var variables = map[string]func(b []byte, v *vars) []byte{
 	"remote_dir": func(b []byte, v *vars) []byte { return append(b, v.remoteDir...) },
 }
 
-const variableNames = "${profile}, ${vu}, ${iteration}, ${workdir} and ${remote_dir}"
+// runVariables are those that a target may have, in Options.Vars.
+var runVariables = []string{"echo_host", "echo_port", "vpn_peer", "inside_profile"}
+
+const variableNames = "${profile}, ${vu}, ${iteration}, ${workdir}, ${remote_dir}, ${echo_host}, ${echo_port}, ${vpn_peer}, ${inside_profile} " +
+	"and what an earlier step saves"
+
+// scope holds the variables that steps have saved so far, each with its place in vars.saved. A nil scope has none.
+type scope map[string]int
+
+// find returns the piece that stands for a variable; ok is false for an unknown one.
+func (sc scope) find(name string) (p piece, ok bool) {
+	p.name = name
+	if i, saved := sc[name]; saved {
+		p.whole = func(v *vars) any { return v.saved[i] }
+		return p, true
+	}
+	if slices.Contains(runVariables, name) {
+		p.whole = func(v *vars) any { return v.run[name] }
+		return p, true
+	}
+	p.value = variables[name]
+	return p, p.value != nil
+}
 
 // text is a string cut at its variables: literal, variable, literal and so on. It is parsed once and rendered for every call.
 type text []piece
 
 type piece struct {
 	literal string
-	name    string // of the variable after the literal, "" at the end
-	value   func(b []byte, v *vars) []byte
+	name    string                         // of the variable after the literal, "" at the end
+	value   func(b []byte, v *vars) []byte // of a variable that is text
+	whole   func(v *vars) any              // of one that may be a number or truth value
 }
 
 // parseText cuts s at its variables. $${ stands for a plain ${.
-func parseText(s string) (text, error) {
+func parseText(s string, sc scope) (text, error) {
 	var t text
 	var literal strings.Builder
 	for {
@@ -52,15 +77,16 @@ func parseText(s string) (text, error) {
 			continue
 		}
 		name, after, closed := strings.Cut(rest, "}")
-		value := variables[name]
+		p, known := sc.find(name)
 		switch {
 		case !closed:
 			return nil, &textError{"variable has no closing brace", "write $${ for a plain ${"}
-		case value == nil:
+		case !known:
 			return nil, &textError{fmt.Sprintf("unknown variable ${%s}", name), "the variables are " + variableNames + "; write $${ for a plain ${"}
 		}
 		literal.WriteString(before)
-		t = append(t, piece{literal.String(), name, value})
+		p.literal = literal.String()
+		t = append(t, p)
 		literal.Reset()
 		s = after
 	}
@@ -78,11 +104,33 @@ func (t text) render(v *vars) string {
 	b := room[:0]
 	for _, p := range t {
 		b = append(b, p.literal...)
-		if p.value != nil {
+		switch {
+		case p.value != nil:
 			b = p.value(b, v)
+		case p.whole != nil:
+			b = appendValue(b, p.whole(v))
 		}
 	}
 	return string(b)
+}
+
+// appendValue writes a saved value into a text. Numbers are written as JSON has them, without an exponent.
+func appendValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case string:
+		return append(b, v...)
+	case float64:
+		return strconv.AppendFloat(b, v, 'f', -1, 64)
+	}
+	return fmt.Append(b, v)
+}
+
+// alone returns the variable that the text consists of, if that is all and it may be other than text.
+func (t text) alone() (whole func(v *vars) any, ok bool) {
+	if len(t) != 2 || t[0].literal != "" || t[1].literal != "" || t[0].whole == nil {
+		return nil, false
+	}
+	return t[0].whole, true
 }
 
 func (t text) constant() bool { return len(t) == 1 }
@@ -93,17 +141,18 @@ func (t text) uses(name string) bool {
 
 // template is an argument value whose strings may hold variables. Values without any are shared by all calls, never copied.
 type template struct {
-	constant any // where nothing below varies
+	constant any               // where nothing below varies
+	whole    func(v *vars) any // one variable whose value need not be text
 	text     text
 	object   map[string]template
 	list     []template
 }
 
 // compileTemplate compiles v. problem is called for each mistake with its path, which starts with path.
-func compileTemplate(path string, v any, problem func(path string, err *textError)) template {
+func compileTemplate(path string, v any, sc scope, problem func(path string, err *textError)) template {
 	switch v := v.(type) {
 	case string:
-		t, err := parseText(v)
+		t, err := parseText(v, sc)
 		if err != nil {
 			problem(path, err.(*textError))
 			return template{}
@@ -111,14 +160,15 @@ func compileTemplate(path string, v any, problem func(path string, err *textErro
 		if t.constant() {
 			return template{constant: t.render(nil)}
 		}
-		return template{text: t}
+		whole, _ := t.alone()
+		return template{text: t, whole: whole}
 	case map[string]any:
-		return compileObject(path, v, problem)
+		return compileObject(path, v, sc, problem)
 	case []any:
 		list, varies := make([]template, len(v)), false
 		plain := make([]any, len(v))
 		for i, e := range v {
-			list[i] = compileTemplate(fmt.Sprintf("%s[%d]", path, i), e, problem)
+			list[i] = compileTemplate(fmt.Sprintf("%s[%d]", path, i), e, sc, problem)
 			plain[i] = list[i].constant
 			varies = varies || list[i].varies()
 		}
@@ -131,11 +181,11 @@ func compileTemplate(path string, v any, problem func(path string, err *textErro
 	}
 }
 
-func compileObject(path string, v map[string]any, problem func(path string, err *textError)) template {
+func compileObject(path string, v map[string]any, sc scope, problem func(path string, err *textError)) template {
 	object, varies := make(map[string]template, len(v)), false
 	plain := make(map[string]any, len(v))
 	for k, e := range v {
-		t := compileTemplate(path+"."+k, e, problem)
+		t := compileTemplate(path+"."+k, e, sc, problem)
 		object[k], plain[k] = t, t.constant
 		varies = varies || t.varies()
 	}
@@ -150,6 +200,8 @@ func (t *template) varies() bool { return t.text != nil || t.object != nil || t.
 // render returns the value for one call. The caller must not change it.
 func (t *template) render(v *vars) any {
 	switch {
+	case t.whole != nil:
+		return t.whole(v)
 	case t.text != nil:
 		return t.text.render(v)
 	case t.object != nil:

@@ -2,7 +2,6 @@ package loadgen
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -47,20 +46,9 @@ func ValidatePlan(p *Plan) error {
 	return err
 }
 
-// program is a plan compiled: its arguments and checks parsed, ready to be called without any further mistake.
-type program struct {
-	setup, steps, teardown []step
-}
-
-type step struct {
-	name   string
-	tool   string
-	args   template
-	checks []check
-}
-
 // planCompiler gathers mistakes while it compiles.
 type planCompiler struct {
+	plan *Plan
 	errs PlanErrors
 }
 
@@ -69,26 +57,18 @@ func (c *planCompiler) add(path, msg, remedy string) {
 }
 
 func compilePlan(p *Plan) (*program, error) {
-	var c planCompiler
+	c := planCompiler{plan: p}
 	if p.Name == "" {
 		c.add("name", "the plan has no name", "name the scenario, such as ssh-exec")
 	}
 	c.executor(&p.Executor)
-	c.files(p.Files)
-	prog := &program{setup: c.steps("setup", p.Setup), steps: c.steps("steps", p.Steps), teardown: c.steps("teardown", p.Teardown)}
-	if len(p.Steps) == 0 {
-		c.add("steps", "the plan calls nothing", "add at least one step")
-	}
-	known := map[string]bool{}
-	for i, s := range p.Steps {
-		if s.Name != "" && known[s.Name] {
-			c.add(fmt.Sprintf("steps[%d].name", i), fmt.Sprintf("step %q occurs twice", s.Name), "give each step its own name")
-		}
-		known[s.Name] = true
-	}
+	prog := &program{files: c.files(p.Files)}
+	prog.setup, prog.teardown = c.toolCalls("setup", p.Setup), c.toolCalls("teardown", p.Teardown)
+	prog.steps, prog.saved = c.iteration(p.Steps, prog.files)
+	measured := c.names(p.Steps)
 	c.arms(p.Arms)
-	c.thresholds(p.Thresholds, known)
-	c.target(p.Target, known)
+	c.thresholds(p.Thresholds, measured)
+	c.target(p.Target, measured)
 	if len(c.errs) > 0 {
 		return nil, c.errs
 	}
@@ -145,53 +125,6 @@ func (c *planCompiler) openExecutor(e *Executor) {
 	}
 }
 
-func (c *planCompiler) files(files []File) {
-	seen := map[string]bool{}
-	for i, f := range files {
-		path := fmt.Sprintf("files[%d]", i)
-		switch {
-		case f.Name == "":
-			c.add(path+".name", "the file has no name", "name it")
-		case !filepath.IsLocal(f.Name):
-			c.add(path+".name", fmt.Sprintf("%q leads out of the work directory", f.Name), "use a relative path without ..")
-		case seen[filepath.Clean(f.Name)]:
-			c.add(path+".name", fmt.Sprintf("file %q occurs twice", f.Name), "give each file its own name")
-		}
-		seen[filepath.Clean(f.Name)] = true
-		if f.Size < 0 {
-			c.add(path+".size", "the size is negative", "set it to 0 or more bytes")
-		}
-	}
-}
-
-func (c *planCompiler) steps(list string, steps []Step) []step {
-	out := make([]step, len(steps))
-	for i, s := range steps {
-		path := fmt.Sprintf("%s[%d]", list, i)
-		if s.Name == "" {
-			c.add(path+".name", "the step has no name", "name it; its figures are reported under the name")
-		}
-		if s.Tool == "" {
-			c.add(path+".tool", "the step calls no tool", "name one, such as ssh_exec")
-		}
-		args := s.Args
-		if args == nil {
-			args = map[string]any{}
-		}
-		out[i] = step{name: s.Name, tool: s.Tool, args: compileTemplate(path+".args", args, func(path string, err *textError) {
-			c.add(path, err.msg, err.remedy)
-		})}
-		for j, ch := range s.Checks {
-			compiled, at, msg, remedy := compileCheck(ch)
-			if at != "" {
-				c.add(fmt.Sprintf("%s.checks[%d].%s", path, j, at), msg, remedy)
-			}
-			out[i].checks = append(out[i].checks, compiled)
-		}
-	}
-	return out
-}
-
 func (c *planCompiler) arms(arms []Arm) {
 	seen := map[string]bool{}
 	for i, a := range arms {
@@ -211,7 +144,7 @@ func (c *planCompiler) thresholds(ts []Threshold, steps map[string]bool) {
 		if err := t.check(); err != nil {
 			c.add(path, err.Error(), "write one like p95<100ms")
 		} else if t.Step != "" && !steps[t.Step] {
-			c.add(path, fmt.Sprintf("there is no step %q", t.Step), "name a step of the plan, or leave the step out to judge all")
+			c.add(path, fmt.Sprintf("there is no step %q that is measured", t.Step), "name one of the plan, or leave the step out to judge all")
 		}
 	}
 }
@@ -227,7 +160,7 @@ func (c *planCompiler) target(t *Target, steps map[string]bool) {
 	}
 	for i, s := range t.Steps {
 		if !steps[s] {
-			c.add(fmt.Sprintf("target.steps[%d]", i), fmt.Sprintf("there is no step %q", s), "name a step of the plan")
+			c.add(fmt.Sprintf("target.steps[%d]", i), fmt.Sprintf("there is no step %q that is measured", s), "name one of the plan")
 		}
 	}
 	if t.Target <= 0 {

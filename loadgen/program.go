@@ -1,0 +1,183 @@
+package loadgen
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+)
+
+// program is a plan compiled: its arguments and checks parsed, ready to be run without any further mistake.
+type program struct {
+	files                  []fileSet
+	setup, steps, teardown []step
+	saved                  int // variables that steps save
+}
+
+// step is a Step compiled.
+type step struct {
+	name       string
+	action     action
+	saves      []save
+	needs      []int // saved variables in it, by their place
+	always     bool
+	unmeasured bool
+}
+
+// action is what a step does.
+type action interface {
+	// render prepares one call, ahead of its measurement.
+	render(v *vars) any
+	// perform makes the call that render prepared.
+	perform(ctx context.Context, s Session, rendered any) answer
+	uses(variable string) bool
+	String() string
+}
+
+// save keeps a value of a reply for later steps.
+type save struct {
+	from  fieldPath
+	place int // in vars.saved
+}
+
+// run makes the call that the action has rendered, and keeps what later steps need of its reply.
+func (st *step) run(ctx context.Context, s Session, rendered any, v *vars) answer {
+	a := st.action.perform(ctx, s, rendered)
+	for i := 0; i < len(st.saves) && a.outcome == ""; i++ {
+		if value, why := st.saves[i].from.scalar(a.data); why != "" {
+			a.outcome, a.message = CodeCheckFailed, why
+		} else {
+			v.saved[st.saves[i].place] = value
+		}
+	}
+	return a
+}
+
+// ready reports whether every variable in the step has been saved.
+func (st *step) ready(v *vars) bool {
+	return !slices.ContainsFunc(st.needs, func(i int) bool { return v.saved[i] == nil })
+}
+
+func (prog *program) uses(name string) bool {
+	for _, list := range [][]step{prog.setup, prog.steps, prog.teardown} {
+		if slices.ContainsFunc(list, func(st step) bool { return st.action.uses(name) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// Uses reports whether any step of the plan holds the variable, such as "echo_host". It is false for a plan that ValidatePlan refuses.
+func (p *Plan) Uses(variable string) bool {
+	prog, err := compilePlan(p)
+	return err == nil && prog.uses(variable)
+}
+
+// iteration compiles Plan.Steps, each of which may use what those before it save.
+func (c *planCompiler) iteration(steps []Step, files []fileSet) (out []step, saved int) {
+	if len(steps) == 0 {
+		c.add("steps", "the plan does nothing", "add at least one step")
+		return nil, 0
+	}
+	if first := &steps[0]; c.plan.Executor.Kind == Open && first.unmeasured() {
+		c.add("steps[0]", "an open executor measures from the schedule, and its first step is not measured",
+			"begin with a measured step, or use the closed executor")
+	}
+	out = make([]step, len(steps))
+	sc := scope{}
+	for i := range steps {
+		path := fmt.Sprintf("steps[%d]", i)
+		out[i] = c.step(path, &steps[i], sc, files)
+		c.save(path, &steps[i], &out[i], sc)
+	}
+	return out, len(sc)
+}
+
+// unmeasured reports whether the step has no cell.
+func (s *Step) unmeasured() bool { return s.Unmeasured || s.Write != nil }
+
+// toolCalls compiles Plan.Setup and Plan.Teardown.
+func (c *planCompiler) toolCalls(list string, steps []Step) []step {
+	out := make([]step, len(steps))
+	for i := range steps {
+		s, path := &steps[i], fmt.Sprintf("%s[%d]", list, i)
+		for _, f := range []struct {
+			name string
+			set  bool
+		}{{"tcp", s.TCP != nil}, {"write", s.Write != nil}, {"save", len(s.Save) > 0}, {"always", s.Always}, {"measured", s.Unmeasured}} {
+			if f.set {
+				c.add(path+"."+f.name, list+" takes plain tool calls", "leave it out, or move the step to steps")
+			}
+		}
+		out[i] = c.step(path, s, nil, nil)
+	}
+	return out
+}
+
+func (c *planCompiler) step(path string, s *Step, sc scope, files []fileSet) step {
+	if s.Name == "" {
+		c.add(path+".name", "the step has no name", "name it; its figures are reported under the name")
+	}
+	st := step{name: s.Name, always: s.Always, unmeasured: s.unmeasured()}
+	switch {
+	case s.Tool != "" && s.TCP == nil && s.Write == nil:
+		st.action = c.toolCall(path, s, sc)
+	case s.TCP != nil && s.Tool == "" && s.Write == nil:
+		st.action = c.tcp(path, s, sc)
+	case s.Write != nil && s.Tool == "" && s.TCP == nil:
+		st.action = c.write(path, s, files)
+	case s.Tool == "" && s.TCP == nil && s.Write == nil:
+		c.add(path+".tool", "the step does nothing", "name a tool, such as ssh_exec, or give it tcp or write")
+	default:
+		c.add(path, "the step does several things", "keep one of tool, tcp and write")
+	}
+	if st.action == nil {
+		return st
+	}
+	for name, place := range sc {
+		if st.action.uses(name) {
+			st.needs = append(st.needs, place)
+		}
+	}
+	if s.Tool == "" && (len(s.Args) > 0 || len(s.Checks) > 0 || len(s.Save) > 0) {
+		c.add(path, "only a tool call has args, checks and save", "leave them out")
+	}
+	return st
+}
+
+var variableForm = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+// save adds what a step saves to its compiled form and to the scope of those after it.
+func (c *planCompiler) save(path string, s *Step, st *step, sc scope) {
+	for _, name := range slices.Sorted(maps.Keys(s.Save)) {
+		at := path + ".save." + name
+		_, taken := sc.find(name)
+		switch {
+		case !variableForm.MatchString(name):
+			c.add(at, fmt.Sprintf("%q cannot name a variable", name), "use lower-case letters, digits and underscores")
+		case taken:
+			c.add(at, fmt.Sprintf("there is a variable ${%s} already", name), "give it a name of its own")
+		case s.Save[name] == "":
+			c.add(at, "names no field", "name one of the result's data, such as tunnel_id")
+		default:
+			sc[name] = len(sc)
+			st.saves = append(st.saves, save{newFieldPath(s.Save[name]), sc[name]})
+		}
+	}
+}
+
+// names finds steps that share one, and returns the names of those that are measured.
+func (c *planCompiler) names(steps []Step) (measured map[string]bool) {
+	measured = map[string]bool{}
+	known := map[string]bool{}
+	for i := range steps {
+		name := steps[i].Name
+		if name != "" && known[name] {
+			c.add(fmt.Sprintf("steps[%d].name", i), fmt.Sprintf("step %q occurs twice", name), "give each step its own name")
+		}
+		known[name] = true
+		measured[name] = measured[name] || !steps[i].unmeasured()
+	}
+	return measured
+}
