@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -13,19 +14,24 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 )
 
-// conn is one shared SSH connection. Its group's mutex guards leased, limit, idleSince and dead.
+// conn is one shared SSH connection. Its group's mutex guards leased, held, limit, idleSince and dead.
 type conn struct {
 	id       int64
 	client   *ssh.Client
+	wire     *failFast
 	jump     *Lease        // slot on the jump host's connection that carries this one, or nil
 	born     time.Time     // when it was ready
 	dialTime time.Duration // how long it took
 	ended    chan struct{} // closed when the transport has ended; only for a connection in a group
 
 	leased    int
+	held      int // forwarded connections and listeners; they take no slot
 	limit     int // channels it may carry at once
 	idleSince time.Time
 	dead      bool
+
+	probing atomic.Bool  // a probe is under way
+	probed  atomic.Int64 // Unix nanoseconds of the last probe
 }
 
 // close ends the connection; the monitor then removes it from its group.
@@ -43,13 +49,14 @@ func (p *Pool) dial(ctx context.Context, t *profile.Target) (*conn, error) {
 	defer cancel()
 	transport, jump, err := p.dialTransport(ctx, t)
 	if err == nil {
+		wire := &failFast{Conn: transport}
 		var client *ssh.Client
-		if client, err = handshake(ctx, transport, t); err == nil {
+		if client, err = handshake(ctx, wire, t); err == nil {
 			now := time.Now()
 			p.count.dials.Add(1)
 			p.count.dialNanos.Add(int64(now.Sub(start)))
 			return &conn{
-				id: p.nextID.Add(1), client: client, jump: jump, born: now, dialTime: now.Sub(start), idleSince: now,
+				id: p.nextID.Add(1), client: client, wire: wire, jump: jump, born: now, dialTime: now.Sub(start), idleSince: now,
 				ended: make(chan struct{}),
 			}, nil
 		}
@@ -81,7 +88,6 @@ func (p *Pool) dialTransport(ctx context.Context, t *profile.Target) (net.Conn, 
 
 // handshake makes an SSH client of transport, which it closes on failure. ctx bounds it.
 func handshake(ctx context.Context, transport net.Conn, t *profile.Target) (*ssh.Client, error) {
-	transport = failFast{transport}
 	verified := false // the host key; what fails after it is the login
 	stop := context.AfterFunc(ctx, func() { transport.Close() })
 	cc, chans, reqs, err := ssh.NewClientConn(transport, t.Addr, &ssh.ClientConfig{
@@ -119,11 +125,15 @@ func brokeOff(err error) bool {
 
 // failFast closes a connection at its first read error. x/crypto, once its reader has failed, can still take a request to open a channel
 // and then wait for the answer for ever; here the write of that request fails.
-type failFast struct{ net.Conn }
+type failFast struct {
+	net.Conn
+	broken atomic.Bool // set before any channel learns of the end
+}
 
-func (c failFast) Read(p []byte) (int, error) {
+func (c *failFast) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
+		c.broken.Store(true)
 		c.Close()
 	}
 	return n, err

@@ -203,7 +203,7 @@ func (g *group) evictIdle(before time.Time) {
 	var idle []*conn
 	g.mu.Lock()
 	g.conns = slices.DeleteFunc(g.conns, func(c *conn) bool {
-		if c.leased == 0 && c.idleSince.Before(before) {
+		if c.leased == 0 && c.held == 0 && c.idleSince.Before(before) {
 			idle = append(idle, c)
 			return true
 		}
@@ -241,5 +241,6 @@ func (g *group) addTo(s *Stats) {
 	s.SFTPSessions += g.sftp.open
 	for _, c := range g.conns {
 		s.Leased += c.leased
+		s.Held += c.held
 	}
 }

@@ -26,6 +26,7 @@ type Lease struct {
 	Info
 	conn    *conn
 	group   *group // nil for a connection of the lease's own
+	hold    bool   // it keeps the connection and takes no slot; see hold
 	release sync.Once
 }
 
@@ -68,11 +69,14 @@ func (p *Pool) acquire(ctx context.Context, t *profile.Target) (*conn, *group, e
 // Release gives the slot back. Further calls do nothing.
 func (l *Lease) Release() {
 	l.release.Do(func() {
-		if l.group == nil {
+		switch {
+		case l.group == nil:
 			l.conn.close()
-			return
+		case l.hold:
+			l.group.unhold(l.conn)
+		default:
+			l.group.release(l.conn)
 		}
-		l.group.release(l.conn)
 	})
 }
 
@@ -122,7 +126,7 @@ func (p *Pool) Session(ctx context.Context, t *profile.Target) (*Session, error)
 		total.Queue += lease.Queue
 		total.Dial += lease.Dial
 		start := time.Now()
-		ch, reqs, err := lease.open(ctx)
+		ch, reqs, err := lease.open(ctx, "session", nil)
 		total.Channel += time.Since(start)
 		if err == nil {
 			total.Conn, total.Reused = lease.Conn, lease.Reused && refusals+broken == 0
@@ -156,8 +160,8 @@ func (p *Pool) Session(ctx context.Context, t *profile.Target) (*Session, error)
 
 var errEnded = errors.New("the connection has ended")
 
-// open opens a session channel. When ctx ends first, the channel is closed and the slot released as soon as the host answers.
-func (l *Lease) open(ctx context.Context) (ssh.Channel, <-chan *ssh.Request, error) {
+// open opens a channel. When ctx ends first, the channel is closed and the slot released as soon as the host answers.
+func (l *Lease) open(ctx context.Context, kind string, payload []byte) (ssh.Channel, <-chan *ssh.Request, error) {
 	type opened struct {
 		ch   ssh.Channel
 		reqs <-chan *ssh.Request
@@ -165,7 +169,7 @@ func (l *Lease) open(ctx context.Context) (ssh.Channel, <-chan *ssh.Request, err
 	}
 	done := make(chan opened, 1)
 	go func() {
-		ch, reqs, err := l.conn.client.OpenChannel("session", nil)
+		ch, reqs, err := l.conn.client.OpenChannel(kind, payload)
 		done <- opened{ch, reqs, err}
 	}()
 	select {

@@ -163,6 +163,7 @@ type Stats struct {
 	Targets        int   // keys with a group
 	Open           int   // connections open now
 	Leased         int   // slots in use now, SFTP sessions included
+	Held           int   // forwarded connections and listeners open now
 	Waiting        int   // callers waiting for a slot now
 	SFTPSessions   int   // SFTP sessions open now
 	Dials          int64 // connections ever dialled with success
