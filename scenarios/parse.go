@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"time"
@@ -16,12 +17,18 @@ var (
 	operationForm = regexp.MustCompile(`^[a-z0-9_]+(\.[a-z0-9_]+)*$`)
 	fieldForm     = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$`)
 	durationForm  = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`)
+	variableForm  = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+	fileForm      = regexp.MustCompile(`^[A-Za-z0-9_%$][A-Za-z0-9_.%${}-]*(/[A-Za-z0-9_%$][A-Za-z0-9_.%${}-]*)*$`)
 	sizeForm      = regexp.MustCompile(`^([0-9]{1,9})(B|KiB|MiB|GiB)$`)
 )
 
 var sizeUnits = map[string]int64{"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
-const nameRemedy = "use letters, digits, dots, dashes and underscores"
+const (
+	nameRemedy  = "use letters, digits, dots, dashes and underscores"
+	fieldRemedy = "use the dotted path of a field in the result's data, such as exit_code"
+	fileRemedy  = "use letters, digits, dots, dashes and underscores, with / between folders, ${vu} and a number such as %03d"
+)
 
 // Parse reads one scenario. The file's name only serves the errors, which are Problems: every mistake that was found, each
 // with line, column, field and remedy. YAML and JSON are both read.
@@ -106,8 +113,9 @@ func (r *reader) executor(at string, n ast.Node) loadgen.Executor {
 func (r *reader) localFile(at string, n ast.Node) loadgen.File {
 	var f loadgen.File
 	r.object(at, n, []string{"name", "size"}, object{
-		"name": func(at string, n ast.Node) { f.Name = r.match(at, n, nameForm, nameRemedy) },
-		"size": func(at string, n ast.Node) { f.Size = r.size(at, n) },
+		"name":  func(at string, n ast.Node) { f.Name = r.match(at, n, fileForm, fileRemedy) },
+		"size":  func(at string, n ast.Node) { f.Size = r.size(at, n) },
+		"count": func(at string, n ast.Node) { f.Count = int(r.integer(at, n, 1)) },
 	})
 	return f
 }
@@ -128,21 +136,62 @@ func (r *reader) size(at string, n ast.Node) int64 {
 
 func (r *reader) step(at string, n ast.Node) loadgen.Step {
 	var s loadgen.Step
-	r.object(at, n, []string{"name", "tool"}, object{
-		"name":   func(at string, n ast.Node) { s.Name = r.match(at, n, nameForm, nameRemedy) },
-		"tool":   func(at string, n ast.Node) { s.Tool = r.match(at, n, nameForm, nameRemedy) },
-		"args":   func(at string, n ast.Node) { s.Args = r.mapping(at, n) },
-		"checks": func(at string, n ast.Node) { s.Checks = collect(r, at, n, r.check) },
+	r.object(at, n, []string{"name"}, object{
+		"name":     func(at string, n ast.Node) { s.Name = r.match(at, n, nameForm, nameRemedy) },
+		"tool":     func(at string, n ast.Node) { s.Tool = r.match(at, n, nameForm, nameRemedy) },
+		"args":     func(at string, n ast.Node) { s.Args = r.mapping(at, n) },
+		"checks":   func(at string, n ast.Node) { s.Checks = collect(r, at, n, r.check) },
+		"save":     func(at string, n ast.Node) { s.Save = r.saves(at, n) },
+		"tcp":      func(at string, n ast.Node) { s.TCP = r.tcp(at, n) },
+		"write":    func(at string, n ast.Node) { s.Write = r.write(at, n) },
+		"always":   func(at string, n ast.Node) { s.Always = r.truth(at, n) },
+		"measured": func(at string, n ast.Node) { s.Unmeasured = !r.truth(at, n) },
 	})
 	return s
+}
+
+// saves reads which variables a step gives to those after it.
+func (r *reader) saves(at string, n ast.Node) map[string]string {
+	out, before := map[string]string{}, len(r.problems)
+	for name, v := range r.mapping(at, n) {
+		at := join(at, name)
+		field, ok := v.(string)
+		switch {
+		case !variableForm.MatchString(name):
+			r.fail(at, fmt.Sprintf("%q cannot name a variable", name), "use lower-case letters, digits and underscores")
+		case !ok || !fieldForm.MatchString(field):
+			r.fail(at, "names no field", fieldRemedy)
+		}
+		out[name] = field
+	}
+	if len(out) == 0 && len(r.problems) == before {
+		r.fail(at, "saves nothing", "write name: field lines below it")
+	}
+	return out
+}
+
+func (r *reader) tcp(at string, n ast.Node) *loadgen.TCP {
+	t := &loadgen.TCP{}
+	r.object(at, n, []string{"address", "bytes"}, object{
+		"address": func(at string, n ast.Node) { t.Address = r.text(at, n) },
+		"bytes":   func(at string, n ast.Node) { t.Bytes = r.size(at, n) },
+	})
+	return t
+}
+
+func (r *reader) write(at string, n ast.Node) *loadgen.Write {
+	w := &loadgen.Write{}
+	r.object(at, n, []string{"file"}, object{
+		"file":  func(at string, n ast.Node) { w.File = r.match(at, n, fileForm, fileRemedy) },
+		"count": func(at string, n ast.Node) { w.Count = int(r.integer(at, n, 1)) },
+	})
+	return w
 }
 
 func (r *reader) check(at string, n ast.Node) loadgen.Check {
 	c := loadgen.Check{Op: "=="}
 	r.object(at, n, []string{"field", "value"}, object{
-		"field": func(at string, n ast.Node) {
-			c.Field = r.match(at, n, fieldForm, "use the dotted path of a field in the result's data, such as exit_code")
-		},
+		"field": func(at string, n ast.Node) { c.Field = r.match(at, n, fieldForm, fieldRemedy) },
 		"op":    func(at string, n ast.Node) { c.Op = r.oneOf(at, n, "==", "!=", "contains", ">=", "<=") },
 		"value": func(at string, n ast.Node) { c.Value = r.scalar(at, n) },
 	})

@@ -23,6 +23,7 @@ executor: {kind: closed, vus: 2, sessions: 1, iterations: 10, warmup: 1s500ms, d
 files:
   - {name: a.bin, size: 2KiB}
   - {name: b.bin, size: 7}
+  - {name: "${vu}/%03d", size: 9, count: 5}
 setup:
   - {name: dir, tool: ssh_exec, args: {command: "mkdir -p ${remote_dir}"}}
 steps:
@@ -32,6 +33,10 @@ steps:
     checks:
       - {field: bytes_transferred, value: 2048}
       - {field: a.b, op: contains, value: x}
+    save: {id: a.id, port: port}
+  - {name: carry, tcp: {address: "${echo_host}:${port}", bytes: 64KiB}}
+  - {name: change, write: {file: "${vu}/%03d", count: 2}}
+  - {name: close, tool: tunnel_close, args: {id: "${id}"}, always: true, measured: false}
 teardown:
   - {name: clean, tool: ssh_exec}
 arms:
@@ -51,7 +56,7 @@ func TestParse(t *testing.T) {
 	want := &loadgen.Plan{
 		Name: "mine", Operation: "sftp.transfer", Description: "All that a scenario can say.", Seed: 9,
 		Executor: loadgen.Executor{Kind: loadgen.Closed, VUs: 2, Sessions: 1, Iterations: 10, Warmup: 1500 * time.Millisecond, Duration: 3 * time.Second},
-		Files:    []loadgen.File{{Name: "a.bin", Size: 2048}, {Name: "b.bin", Size: 7}},
+		Files:    []loadgen.File{{Name: "a.bin", Size: 2048}, {Name: "b.bin", Size: 7}, {Name: "${vu}/%03d", Size: 9, Count: 5}},
 		Setup:    []loadgen.Step{{Name: "dir", Tool: "ssh_exec", Args: map[string]any{"command": "mkdir -p ${remote_dir}"}}},
 		Steps: []loadgen.Step{{
 			Name: "up", Tool: "sftp_transfer",
@@ -60,6 +65,13 @@ func TestParse(t *testing.T) {
 				"deep": map[string]any{"remote_path": "${remote_dir}/${vu}-${iteration}"},
 			},
 			Checks: []loadgen.Check{{Field: "bytes_transferred", Op: "==", Value: int64(2048)}, {Field: "a.b", Op: "contains", Value: "x"}},
+			Save:   map[string]string{"id": "a.id", "port": "port"},
+		}, {
+			Name: "carry", TCP: &loadgen.TCP{Address: "${echo_host}:${port}", Bytes: 65536},
+		}, {
+			Name: "change", Write: &loadgen.Write{File: "${vu}/%03d", Count: 2},
+		}, {
+			Name: "close", Tool: "tunnel_close", Args: map[string]any{"id": "${id}"}, Always: true, Unmeasured: true,
 		}},
 		Teardown: []loadgen.Step{{Name: "clean", Tool: "ssh_exec"}},
 		Arms: []loadgen.Arm{{Name: "plain"}, {Name: "other", ServerConfig: map[string]any{
@@ -119,12 +131,12 @@ var mistakes = []struct {
 	{"name: x\n", "name: a b\n", `x.yaml:1:7: name: "a b" is not valid here`, false},
 	{"name: x\n", "name: [x]\n", "x.yaml:1:1: name: want text, got a list", false},
 	{"ssh.exec", "SSH", `x.yaml:2:12: operation: "SSH" is not valid here`, false},
-	{"echo ${vu}", "echo ${user}", "x.yaml:11:16: steps[0].args.command: unknown variable ${user}", false},
+	{"echo ${vu}", "echo ${user}", "x.yaml:11:16: steps[0].args.command: unknown variable ${user}", true},
 	{"echo ${vu}", "[a, '${vu']", "x.yaml:11:20: steps[0].args.command[1]: variable has no closing brace", false},
-	{"echo ${vu}", "{deep: '${x}'}", "x.yaml:11:23: steps[0].args.command.deep: unknown variable ${x}", false},
+	{"echo ${vu}", "{deep: '${x}'}", "x.yaml:11:23: steps[0].args.command.deep: unknown variable ${x}", true},
 	{"echo ${vu}", "&a echo", "an anchor or alias is not supported", true},
 	{"tool: ssh_exec", "tool: ssh_exec\n    tool: ssh_exec", "already defined", true},
-	{"    tool: ssh_exec\n", "", "x.yaml:8:5: steps[0].tool: is missing", false},
+	{"    tool: ssh_exec\n", "", "x.yaml:8:5: steps[0].tool: the step does nothing; name a tool", false},
 	{"    args:", "    checks: [{field: exit_code, op: '=', value: 0}]\n    args:", "steps[0].checks[0].op: \"=\" is not known", false},
 	{"    args:", "    checks: [{field: exit_code, value: [1]}]\n    args:", "steps[0].checks[0].value: want text, a number or a truth value, got a list", false},
 	{"    args:", "    checks: [{field: '', value: 1}]\n    args:", "steps[0].checks[0].field: \"\" is not valid", false},
@@ -132,6 +144,26 @@ var mistakes = []struct {
 	{"steps:", "files: [{name: ../x, size: 1}]\nsteps:", `x.yaml:7:16: files[0].name: "../x" is not valid here`, false},
 	{"steps:", "files: [{name: x, size: 1MB}]\nsteps:", `x.yaml:7:25: files[0].size: "1MB" is not valid here; write bytes, or a number and KiB`, false},
 	{"steps:", "files: [{name: x, size: 1}, {name: x, size: 2}]\nsteps:", `files[1].name: file "x" occurs twice`, true},
+	{"steps:", "files: [{name: x, size: 1, count: 2}]\nsteps:", `files[0].name: "x" has no place for the number`, true},
+	{"steps:", "files: [{name: 'x%d', size: 1, count: 0}]\nsteps:", "x.yaml:7:39: files[0].count: 0 is out of range", false},
+	{"steps:", "files: [{name: '${profile}', size: 1}]\nsteps:", "x.yaml:7:16: files[0].name: ${profile} cannot name a file", true},
+	{"steps:", "setup: [{name: a, tool: b, always: true}]\nsteps:", "x.yaml:7:36: setup[0].always: setup takes plain tool calls", false},
+	{"steps:", "setup: [{name: a, tcp: {address: 'h:1', bytes: 1}}]\nsteps:", "setup[0].tcp: setup takes plain tool calls", false},
+	{"    args:", "    tcp: {address: 'h:1', bytes: 1}\n    args:", "x.yaml:8:5: steps[0]: the step does several things", false},
+	{"    tool: ssh_exec\n    args:\n      command: echo ${vu}", "    tcp: {address: 'h:${port}', bytes: 1}", "x.yaml:9:20: steps[0].tcp.address: unknown variable ${port}", true},
+	{"    tool: ssh_exec\n    args:\n      command: echo ${vu}", "    tcp: {address: 'h:1', bytes: 0}", "x.yaml:9:34: steps[0].tcp.bytes: 0 bytes carry nothing", false},
+	{"    tool: ssh_exec\n    args:\n      command: echo ${vu}", "    tcp: {adress: 'h:1', bytes: 1}", `steps[0].tcp.adress: unknown field; did you mean "address"?`, false},
+	{"    tool: ssh_exec\n    args:\n      command: echo ${vu}", "    tcp: {address: 'h:1', bytes: 1}\n    checks: [{field: a, value: 1}]", "steps[0]: only a tool call has args, checks and save", false},
+	{"  - name: exec", "  - {name: a, tool: b}\n  - {name: w, write: {file: x}}\n  - name: exec", `x.yaml:9:29: steps[1].write.file: the plan makes no file "x"`, true},
+	{"  - name: exec", "  - {name: a, tool: b}\n  - {name: w, write: {}}\n  - name: exec", "steps[1].write.file: is missing", false},
+	{"    args:", "    save: {Id: x}\n    args:", `x.yaml:10:16: steps[0].save.Id: "Id" cannot name a variable`, false},
+	{"    args:", "    save: {id: 'a b'}\n    args:", "x.yaml:10:16: steps[0].save.id: names no field", false},
+	{"    args:", "    save: {id: 1}\n    args:", "x.yaml:10:16: steps[0].save.id: names no field", false},
+	{"    args:", "    save: {}\n    args:", "steps[0].save: saves nothing", false},
+	{"    args:", "    save: [id]\n    args:", "steps[0].save: want a mapping, got a list", false},
+	{"    args:", "    save: {profile: x}\n    args:", "steps[0].save.profile: there is a variable ${profile} already", true},
+	{"    args:", "    always: 1\n    args:", "x.yaml:10:13: steps[0].always: want true or false, got a whole number", false},
+	{"    args:", "    measured: false\n    args:", "x.yaml:8:5: steps[0]: an open executor measures from the schedule", true},
 	{"steps:", "thresholds: [p95]\nsteps:", `x.yaml:7:14: thresholds[0]: threshold "p95" has no comparison`, false},
 	{"steps:", "thresholds: ['p95<fast']\nsteps:", `x.yaml:7:14: thresholds[0]: threshold "p95<fast"`, false},
 	{"steps:", "thresholds: ['put:p95<1s']\nsteps:", `x.yaml:7:14: thresholds[0]: there is no step "put"`, true},

@@ -271,6 +271,15 @@ func (r *reader) integer(path string, n ast.Node, least int64) int64 {
 	return v
 }
 
+func (r *reader) truth(path string, n ast.Node) bool {
+	b, ok := n.(*ast.BoolNode)
+	if !ok {
+		r.fail(path, "want true or false, got "+kind(n), "write it without quotes")
+		return false
+	}
+	return b.Value
+}
+
 // rate reads a number above zero.
 func (r *reader) rate(path string, n ast.Node) float64 {
 	v, err := strconv.ParseFloat(n.String(), 64)
