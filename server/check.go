@@ -38,6 +38,9 @@ func rules(p *profile.Profile) policy.Rules {
 		MaxConcurrentSessions:  p.Policy.MaxConcurrentSessions,
 		RequireChangeTicketFor: p.Policy.RequireChangeTicketFor,
 		ReadOnlyCommands:       p.Policy.ReadOnlyCommands,
+		TunnelTargets:          p.Policy.TunnelTargets,
+		TunnelListenHosts:      p.Policy.TunnelListenHosts,
+		MaxTunnels:             p.Policy.MaxTunnels,
 	}
 }
 

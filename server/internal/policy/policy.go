@@ -4,8 +4,9 @@
 // Nothing here reads a file, a clock or the network.
 //
 // Start with Decide. How commands are matched against patterns is in
-// pattern.go, how a command line is read as a shell would is in shell.go, and
-// the search for privilege escalation is in sudo.go.
+// pattern.go, how a command line is read as a shell would is in shell.go, the
+// search for privilege escalation is in sudo.go, and where tunnels may listen and
+// lead is in tunnel.go.
 package policy
 
 import (
@@ -56,6 +57,15 @@ type Rules struct {
 	RequireChangeTicketFor []string
 	// ReadOnlyCommands holds regular expressions for commands that change nothing.
 	ReadOnlyCommands []string
+	// TunnelTargets holds "host:port" patterns of what tunnels may lead to, as
+	// parseAddress reads them: seen from the host for local and dynamic tunnels,
+	// from this machine for remote ones. Empty admits everything.
+	TunnelTargets []string
+	// TunnelListenHosts are the addresses, besides those of loopback, that tunnels
+	// may listen on.
+	TunnelListenHosts []string
+	// MaxTunnels bounds the tunnels open at once; 0 means DefaultTunnels.
+	MaxTunnels int
 	// Roles that may use the profile. Calls carry no verified identity, so a
 	// role could not be enforced: Compile refuses any.
 	Roles []string
@@ -68,6 +78,8 @@ type Call struct {
 	Command      string   // the shell command, for operations that run one
 	Sudo         bool     // the command is to run under sudo
 	ChangeTicket string   // blank is none
+	Listen       string   // the host that a tunnel listens on
+	Target       string   // host:port that a tunnel leads to
 	Actions      []string // further names a ticket rule may use: "sftp.upload"; "ssh.sudo" goes without saying
 }
 
@@ -99,6 +111,9 @@ type Policy struct {
 	tickets     []string
 	session     time.Duration
 	concurrency int
+	targets     []address
+	listenHosts []string
+	tunnels     int
 }
 
 // Compile checks the rules and prepares them. Its error joins one *RuleError for
@@ -114,6 +129,9 @@ func Compile(r Rules) (*Policy, error) {
 		tickets:     c.names("require_change_ticket_for", "operation", r.RequireChangeTicketFor, knownActions),
 		session:     time.Duration(c.limit("max_session_seconds", r.MaxSessionSeconds)) * time.Second,
 		concurrency: c.limit("max_concurrent_sessions", r.MaxConcurrentSessions),
+		targets:     c.addresses("tunnel_targets", r.TunnelTargets),
+		listenHosts: c.listenHosts("tunnel_listen_hosts", r.TunnelListenHosts),
+		tunnels:     c.limit("max_tunnels", r.MaxTunnels),
 	}
 	if len(r.Roles) > 0 {
 		c.fail("roles", "roles cannot be enforced, since calls carry no verified identity", "remove them")
@@ -126,6 +144,9 @@ func Compile(r Rules) (*Policy, error) {
 	}
 	if p.concurrency == 0 {
 		p.concurrency = DefaultConcurrency
+	}
+	if p.tunnels == 0 {
+		p.tunnels = DefaultTunnels
 	}
 	return p, nil
 }
@@ -148,7 +169,8 @@ func Mistakes(err error) []*RuleError {
 // Decide says whether the call may happen. Rules that refuse outright are asked
 // before the one that only wants a ticket, so that nobody fetches a ticket in vain.
 func (p *Policy) Decide(c Call) Decision {
-	if !slices.Contains(p.protocols, c.Protocol) {
+	// What is open may be closed even where no more would be opened.
+	if !slices.Contains(p.protocols, c.Protocol) && c.Operation != "tunnel.close" {
 		return refuse("protocols", "this profile serves %s, not %q", strings.Join(p.protocols, ", "), c.Protocol)
 	}
 	if p.denySudo && c.Sudo {
@@ -158,6 +180,9 @@ func (p *Policy) Decide(c Call) Decision {
 		if d := p.decideCommand(c.Command); !d.Allowed {
 			return d
 		}
+	}
+	if d := p.decideTunnel(c); !d.Allowed {
+		return d
 	}
 	return p.decideTicket(c)
 }

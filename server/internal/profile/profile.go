@@ -60,6 +60,13 @@ type Policy struct {
 	MaxConcurrentSessions  int      `json:"max_concurrent_sessions" yaml:"max_concurrent_sessions"`
 	RequireChangeTicketFor []string `json:"require_change_ticket_for,omitempty" yaml:"require_change_ticket_for"`
 	ReadOnlyCommands       []string `json:"read_only_commands,omitempty" yaml:"read_only_commands"`
+	// TunnelTargets are host:port patterns of what tunnels may lead to, such as
+	// "*.internal:443" or "10.0.0.0/8:*"; empty admits everything.
+	TunnelTargets []string `json:"tunnel_targets,omitempty" yaml:"tunnel_targets"`
+	// TunnelListenHosts are addresses besides loopback that tunnels may listen on.
+	TunnelListenHosts []string `json:"tunnel_listen_hosts,omitempty" yaml:"tunnel_listen_hosts"`
+	// MaxTunnels bounds the tunnels open at once; 0 is 256.
+	MaxTunnels int `json:"max_tunnels,omitempty" yaml:"max_tunnels"`
 	// LocalRoots bounds the local paths of transfers; the working folder of the
 	// server, ".", where the file has no such field. An empty list admits none.
 	LocalRoots []string `json:"local_roots" yaml:"local_roots"`
