@@ -32,11 +32,6 @@ func listCommand() *cobra.Command {
 				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", p.Name, p.Operation, load(p.Executor), span(p), band(p.Target), p.Description)
 			}
-			for _, row := range scenarios.Targets() {
-				if row.Planned {
-					fmt.Fprintf(w, "%s\t%s\t–\t–\t%s\t%s\n", row.Scenario, row.Target.Operation, band(&row.Target), "Planned.")
-				}
-			}
 			return written(w.Flush())
 		},
 	}

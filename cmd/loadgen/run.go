@@ -26,6 +26,7 @@ type runOptions struct {
 	server, transport, serverConfig string
 	target                          string
 	profiles                        []string
+	echo                            string
 	isolate                         bool
 	out, format, failOn             string
 	quiet                           bool
@@ -55,6 +56,7 @@ goes to standard error. Interrupt once for a report of what ran, twice to end at
 	f.StringVar(&o.serverConfig, "server-config", "", "configuration `FILE` for the server")
 	f.StringVar(&o.target, "target", "fake", "fake, or a `DIR` with profiles/ and secrets/ of real hosts")
 	f.StringArrayVar(&o.profiles, "profile", nil, "use only the profile `ID` of the target (repeatable)")
+	f.StringVar(&o.echo, "echo", "", "`HOST:PORT` of an echo service that the target's hosts reach (default one on this machine)")
 	f.BoolVar(&o.isolate, "isolate", false, "run the fake host in a process of its own")
 	f.StringVar(&o.out, "out", "", "also write result.json, report.md, report.html and junit.xml into `DIR`")
 	f.StringVar(&o.format, "format", "text", "report on standard output: "+strings.Join(reports.Formats(), ", "))
@@ -76,6 +78,13 @@ func (o *runOptions) check() error {
 		return usage("--transport %q is not known: use stdio or http", o.transport)
 	case o.isolate && o.target != "fake":
 		return usage("--isolate moves the fake host to a process of its own, and --target %s uses no fake host: drop one", o.target)
+	case o.echo != "" && o.target == "fake" && !isURL(o.server):
+		return usage("--echo is for real hosts, and the fake host has an echo service of its own: drop it")
+	}
+	if o.echo != "" {
+		if _, err := parseEndpoint(o.echo); err != nil {
+			return err
+		}
 	}
 	if isURL(o.server) {
 		switch {
@@ -109,7 +118,7 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 		return err
 	}
 	defer work.remove()
-	tgt, err := openTarget(cmd.Context(), o, work)
+	tgt, err := openTarget(cmd.Context(), o, work, servicesOf(plans))
 	if err != nil {
 		return err
 	}
@@ -118,15 +127,19 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 			err = harness("%w", closeErr)
 		}
 	}()
+	plans, without, err := tgt.leaveOut(plans, len(args) > 0)
+	if err != nil {
+		return err
+	}
 	srv, err := newServerChoice(o, work, tgt)
 	if err != nil {
 		return err
 	}
-	return o.measure(cmd, plans, srv, len(args) == 0)
+	return o.measure(cmd, plans, srv, append(o.planned(len(args) == 0), without...))
 }
 
-// measure runs the plans and reports. all says that they are the default ones.
-func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *serverChoice, all bool) error {
+// measure runs the plans and reports, together with the rows that are without data.
+func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *serverChoice, without []result.Planned) error {
 	work, tgt := srv.work, srv.target
 	defer endOnSecondInterrupt(func() {
 		srv.process.kill()
@@ -134,7 +147,7 @@ func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *ser
 	})()
 	show := newProgress(cmd.ErrOrStderr(), o.quiet)
 	runs, broken := runAll(cmd.Context(), plans, srv, loadgen.Options{
-		WorkDir: work.files, RemoteDir: "/tmp/loadgen-" + work.id, Profiles: tgt.profiles,
+		WorkDir: work.files, RemoteDir: "/tmp/loadgen-" + work.id,
 		Progress: show.update, Log: slog.New(slog.NewTextHandler(show, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}, show)
 	if len(runs) == 0 {
@@ -142,7 +155,7 @@ func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *ser
 	}
 	return o.finish(cmd, result.Meta{
 		ID: work.id, Git: revision(), Command: o.command, Path: srv.path, Config: o.serverConfig, Host: result.ThisHost(),
-		Target: result.Target{Kind: tgt.kind}, FailOn: loadgen.Band(o.failOn), Planned: o.planned(all),
+		Target: result.Target{Kind: tgt.kind}, FailOn: loadgen.Band(o.failOn), Planned: without,
 	}, runs, broken)
 }
 
@@ -190,7 +203,7 @@ func runAll(ctx context.Context, plans []*loadgen.Plan, srv *serverChoice, opts 
 		if err != nil {
 			return runs, err
 		}
-		r, err := loadgen.Run(ctx, plan, srv.open, opts)
+		r, err := loadgen.Run(ctx, plan, srv.open, srv.target.fit(plan, opts))
 		if err != nil {
 			return runs, runError(p, err)
 		}

@@ -176,8 +176,8 @@ func TestIsolatedFakeHostDiesWithItsParent(t *testing.T) {
 	if err := json.NewDecoder(lines).Decode(&ready); err != nil || ready.Addr == "" {
 		t.Fatalf("%+v, %v", ready, err)
 	}
-	if id, err := profileID(filepath.Join(fakeTarget(dir).profileDir, fakeProfile+".json")); err != nil || id != fakeProfile {
-		t.Errorf("profile %q, %v", id, err)
+	if p, err := readProfile(filepath.Join(fakeTarget(dir).profileDir, fakeProfile+".json")); err != nil || p.ID != fakeProfile {
+		t.Errorf("profile %q, %v", p.ID, err)
 	}
 	parent.Close()
 	if c := <-code; c != exitHeld {
