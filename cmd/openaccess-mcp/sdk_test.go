@@ -2,15 +2,19 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -118,4 +122,45 @@ func sdkExec(ctx context.Context, t *testing.T, session *mcp.ClientSession, tool
 		t.Fatal(err)
 	}
 	return env
+}
+
+// TestSIGTERMDrains sends the signal under a running call, over stdio: the call ends, then the program, with exit code 0.
+func TestSIGTERMDrains(t *testing.T) {
+	host := fakessh.Start(fakessh.Options{})
+	defer host.Close()
+	dir := t.TempDir()
+	if err := host.WriteProfile(dir, "fake"); err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan struct{})
+	host.Handle("slow", func(_ context.Context, c *fakessh.Command) int {
+		close(started)
+		time.Sleep(300 * time.Millisecond)
+		_, _ = c.Stdout.Write([]byte("done\n"))
+		return 0
+	})
+	cmd := program("serve", "--profiles", filepath.Join(dir, "profiles"), "--secrets", filepath.Join(dir, "secrets"))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(in, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ssh_exec","arguments":{"profile_id":"fake","command":"slow"}}}`+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-started
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("exit: %v", err)
+	}
+	if !strings.Contains(out.String(), `"stdout":"done\n"`) {
+		t.Errorf("the call under way was answered by %q", out.String())
+	}
 }
