@@ -71,7 +71,7 @@ func (p *Pool) dial(ctx context.Context, t *profile.Target) (*conn, error) {
 // dialTransport opens the byte stream to t: by Config.Dial, or as a channel of the jump host's pooled connection.
 func (p *Pool) dialTransport(ctx context.Context, t *profile.Target) (net.Conn, *Lease, error) {
 	if t.Jump == nil {
-		c, err := p.cfg.Dial(ctx, t.Addr)
+		c, err := p.cfg.Dial(ctx, t)
 		return c, nil, err
 	}
 	lease, err := p.Acquire(ctx, t.Jump)

@@ -19,6 +19,7 @@ const dialBackoff = time.Second
 type group struct {
 	pool *Pool
 	key  string
+	vpn  string // tunnel that the connections go through, or ""
 
 	mu           sync.Mutex
 	retired      bool // removed from the pool; a caller that still holds it asks the pool again
@@ -230,6 +231,16 @@ func (g *group) closeAll() {
 	g.mu.Unlock()
 	for _, c := range conns {
 		c.close()
+	}
+}
+
+// dropAll closes the connections and forgets them.
+func (g *group) dropAll() {
+	g.mu.Lock()
+	conns := slices.Clone(g.conns)
+	g.mu.Unlock()
+	for _, c := range conns {
+		g.drop(c)
 	}
 }
 

@@ -10,6 +10,7 @@ package pool
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -28,8 +29,9 @@ type Config struct {
 	MaxSFTP         int           // SFTP sessions for each target; 10
 	DialTimeout     time.Duration // TCP, key exchange and authentication together; 30 s
 	IdleTimeout     time.Duration // an unused connection or SFTP session is closed after this; 5 min
-	// Dial opens the transport connection to addr (host:port); nil means TCP.
-	Dial func(ctx context.Context, addr string) (net.Conn, error)
+	// Dial opens the byte stream to t.Addr, through the tunnel t.VPN where that is set; nil means TCP, and fails where it is set. It is not
+	// asked for targets with a jump.
+	Dial func(ctx context.Context, t *profile.Target) (net.Conn, error)
 }
 
 func (c Config) withDefaults() Config {
@@ -48,10 +50,17 @@ func (c Config) withDefaults() Config {
 		c.IdleTimeout = 5 * time.Minute
 	}
 	if c.Dial == nil {
-		var d net.Dialer
-		c.Dial = func(ctx context.Context, addr string) (net.Conn, error) { return d.DialContext(ctx, "tcp", addr) }
+		c.Dial = dialTCP
 	}
 	return c
+}
+
+func dialTCP(ctx context.Context, t *profile.Target) (net.Conn, error) {
+	if t.VPN != "" {
+		return nil, fmt.Errorf("there is no way into the tunnel %s", t.VPN)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", t.Addr)
 }
 
 // Pool holds the shared connections. It is safe for concurrent use. New starts nothing; Run evicts what is idle; Close ends all.
@@ -137,11 +146,31 @@ func (p *Pool) group(t *profile.Target) *group {
 	defer p.mu.Unlock()
 	g := p.groups[t.Key]
 	if g == nil {
-		g = &group{pool: p, key: t.Key, channelLimit: p.cfg.ChannelsPerConn}
+		g = &group{pool: p, key: t.Key, vpn: entrance(t), channelLimit: p.cfg.ChannelsPerConn}
 		g.sftp.slots = semaphore.NewWeighted(int64(p.cfg.MaxSFTP))
 		p.groups[t.Key] = g
 	}
 	return g
+}
+
+// entrance is the tunnel through which t is reached in the end, or "".
+func entrance(t *profile.Target) string {
+	for t.Jump != nil {
+		t = t.Jump
+	}
+	return t.VPN
+}
+
+// DropVPN closes the connections that go through the tunnel vpn (see profile.Target), also those in use. A dial under way goes on.
+func (p *Pool) DropVPN(vpn string) {
+	p.mu.Lock()
+	groups := p.snapshot()
+	p.mu.Unlock()
+	for _, g := range groups {
+		if g.vpn == vpn {
+			g.dropAll()
+		}
+	}
 }
 
 func (p *Pool) evictIdle(before time.Time) {

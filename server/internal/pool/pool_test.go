@@ -87,9 +87,9 @@ func mustRun(t *testing.T, p *Pool, target *profile.Target, line, want string) {
 }
 
 // countingDialer counts dials and holds each until gate is closed.
-func countingDialer(gate <-chan struct{}) (func(context.Context, string) (net.Conn, error), *atomic.Int64) {
+func countingDialer(gate <-chan struct{}) (func(context.Context, *profile.Target) (net.Conn, error), *atomic.Int64) {
 	var n atomic.Int64
-	return func(ctx context.Context, addr string) (net.Conn, error) {
+	return func(ctx context.Context, t *profile.Target) (net.Conn, error) {
 		n.Add(1)
 		select {
 		case <-gate:
@@ -97,7 +97,7 @@ func countingDialer(gate <-chan struct{}) (func(context.Context, string) (net.Co
 			return nil, ctx.Err()
 		}
 		var d net.Dialer
-		return d.DialContext(ctx, "tcp", addr)
+		return d.DialContext(ctx, "tcp", t.Addr)
 	}, &n
 }
 
@@ -306,7 +306,7 @@ func TestDialErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		_, p, target := start(t, fakessh.Options{}, Config{DialTimeout: 50 * time.Millisecond, Dial: func(ctx context.Context, _ string) (net.Conn, error) {
+		_, p, target := start(t, fakessh.Options{}, Config{DialTimeout: 50 * time.Millisecond, Dial: func(ctx context.Context, _ *profile.Target) (net.Conn, error) {
 			var d net.Dialer
 			return d.DialContext(ctx, "tcp", l.Addr().String())
 		}})

@@ -179,9 +179,6 @@ func (d *document) list(field string, n ast.Node, v reflect.Value) {
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values)))
-	if v.Type().Elem().Kind() == reflect.Struct {
-		return // peers: only their number counts
-	}
 	for i, item := range seq.Values {
 		d.value(fmt.Sprintf("%s[%d]", field, i), item, v.Index(i))
 	}

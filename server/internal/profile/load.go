@@ -52,6 +52,7 @@ func Check(cfg Config) []Problem {
 			continue
 		}
 		d.checkCredential(resolver)
+		d.checkKeys(resolver)
 		d.checkHostKey(known)
 		problems = append(problems, d.problems...)
 	}
@@ -89,12 +90,17 @@ func (d *document) checkCredential(r *secret.Resolver) {
 		}
 		return
 	}
+	d.secretProblems("auth", err)
+}
+
+// secretProblems reports what is wrong with the secret that a field refers to.
+func (d *document) secretProblems(field string, err error) {
 	for _, e := range secretErrors(err) {
 		switch {
 		case e.Source == "auth":
-			d.problem("auth."+e.Field, e.Message, e.Remedy)
+			d.problem(field+"."+e.Field, e.Message, e.Remedy)
 		case e.Line == 0 && e.Field == "": // about the thing as a whole: point at who wants it
-			d.problem("auth.ref", e.Source+": "+e.Message, e.Remedy)
+			d.problem(field+".ref", e.Source+": "+e.Message, e.Remedy)
 		default:
 			d.problems = append(d.problems, &Problem{File: e.Source, Line: e.Line, Column: e.Column, Field: e.Field, Message: e.Message, Remedy: e.Remedy})
 		}
@@ -159,6 +165,7 @@ func loadDir(cfg Config) *loaded {
 	}
 	for _, d := range set.docs {
 		set.checkJump(d)
+		set.checkVia(d)
 		set.problems = append(set.problems, d.problems...)
 	}
 	slices.SortStableFunc(set.problems, byPlace)

@@ -192,8 +192,8 @@ func TestOpenReportsMistakes(t *testing.T) {
 		{"jump to nowhere", "web.json", minimal("web", `, "jump": "bastion"`), []string{`jump: no profile has the id "bastion"`}},
 		{"jump to itself", "web.json", minimal("web", `, "jump": "web"`), []string{"jump: leads in a circle: web → web"}},
 		{"local roots", "web.json", minimal("web", `, "policy": {"local_roots": ["/a", " "]}`), []string{"policy.local_roots[1]: empty"}},
-		{"peers", "web.json", minimal("web", `, "vpn": {"peers": [{"id": "x"}]}`), []string{"vpn.peers: not supported yet: remove"}},
-		{"via_vpn", "web.json", minimal("web", `, "via_vpn": "x"`), []string{"via_vpn: not supported yet: remove it"}},
+		{"via_vpn", "web.json", minimal("web", `, "via_vpn": "x"`), []string{`via_vpn: profile web has no peer "x" in vpn.peers: write PEER of this`}},
+		{"via_vpn elsewhere", "web.json", minimal("web", `, "via_vpn": "gate/x"`), []string{`via_vpn: no profile has the id "gate": write`}},
 		{"validate", "web.json", minimal("web", ",\n \"policy\": {\"command_allowlist\": [\"a\",\n \"(\"]}"), []string{"FILE:3:2: policy.command_allowlist[1]: bad: mend it"}},
 		{"syntax", "web.json", "{\n \"id\": \"web\",\n \"host\" \"h\"\n}", []string{"FILE:"}},
 		{"twice", "web.json", "{\n \"id\": \"web\",\n \"id\": \"web\"\n}", []string{`FILE:3:2: not valid JSON or YAML: mapping key "id" already defined`}},
@@ -310,7 +310,7 @@ func TestCheckFindsWhatOpenLeaves(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{full, minimal("a", ""), "id: a\nhost: &x b\nauth: *x\n", "policy:\n  roles: [a, [b]]\n", "? {a: b}\n: c\n", "[", "a: !!binary x", "<<: {id: a}", "vpn: {peers: [1]}", "port: 0x10", "\t", "\"\\u00e9\": 1"} {
+	for _, s := range []string{full, minimal("a", ""), "id: a\nhost: &x b\nauth: *x\n", "policy:\n  roles: [a, [b]]\n", "? {a: b}\n: c\n", "[", "a: !!binary x", "<<: {id: a}", "vpn: {peers: [1]}", minimal("a", peers(peerText)), "port: 0x10", "\t", "\"\\u00e9\": 1"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -319,7 +319,7 @@ func FuzzDecode(f *testing.F) {
 			d.validate("a", nil)
 		}
 		p := d.profile
-		if len(d.problems) == 0 && (p.ID != "a" || p.Host == "" || p.Port < 1 || p.Port > 65535 || secret.CheckRef(p.Auth) != nil || len(p.VPN.Peers) > 0) {
+		if len(d.problems) == 0 && (p.ID != "a" || p.Host == "" || p.Port < 1 || p.Port > 65535 || secret.CheckRef(p.Auth) != nil) {
 			t.Errorf("%q is accepted as %+v", text, p)
 		}
 		for _, problem := range d.problems {

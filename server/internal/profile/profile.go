@@ -40,8 +40,10 @@ type Profile struct {
 	// leaves it to known_hosts.
 	HostKey string `json:"host_key,omitempty" yaml:"host_key"`
 	// Jump is the profile through which the host is reached; empty is directly.
-	Jump        string   `json:"jump,omitempty" yaml:"jump"`
-	ViaVPN      string   `json:"via_vpn,omitempty" yaml:"via_vpn"` // refused unless empty
+	Jump string `json:"jump,omitempty" yaml:"jump"`
+	// ViaVPN is the WireGuard peer through whose tunnel the host is reached:
+	// PEER of this profile, or PROFILE/PEER; empty is directly.
+	ViaVPN      string   `json:"via_vpn,omitempty" yaml:"via_vpn"`
 	VPN         VPN      `json:"vpn" yaml:"vpn"`
 	Policy      Policy   `json:"policy" yaml:"policy"`
 	Tags        []string `json:"tags,omitempty" yaml:"tags"`
@@ -71,14 +73,6 @@ type Policy struct {
 	// server, ".", where the file has no such field. An empty list admits none.
 	LocalRoots []string `json:"local_roots" yaml:"local_roots"`
 }
-
-// VPN is the section for WireGuard peers.
-type VPN struct {
-	Peers []Peer `json:"peers" yaml:"peers"` // refused unless empty
-}
-
-// Peer is a WireGuard peer. It has no fields yet.
-type Peer struct{}
 
 // Addr is host and port, ready for net.Dial.
 func (p *Profile) Addr() string { return net.JoinHostPort(p.Host, strconv.Itoa(p.Port)) }
@@ -142,10 +136,13 @@ type Target struct {
 	// User logs in.
 	User string
 	// Key is equal for targets that can share a connection: same address, user,
-	// credential, host key rule and jump chain. It reveals no secret.
+	// credential, host key rule, WireGuard peer and jump chain. It reveals no secret.
 	Key string
 	// Jump is the host to go through; nil is none.
 	Jump *Target
+	// VPN is the WireGuard peer, as PROFILE/PEER, through whose tunnel to dial
+	// Addr; empty is none. A Target with a Jump has none of its own.
+	VPN string
 	// Auth, HostKeyCallback and HostKeyAlgorithms belong into ssh.ClientConfig.
 	// The callback fails with a *HostKeyError; it trusts nothing unseen. It
 	// judges Addr, whatever name it is called with.

@@ -161,12 +161,14 @@ func (l *login) target(jump *Target) *Target {
 		through = jump.Key
 	}
 	addr := l.profile.Addr()
+	vpn := l.profile.viaName()
 	return &Target{
 		Profile:           l.profile,
 		Addr:              addr,
 		User:              l.user,
-		Key:               l.user + "@" + addr + " " + fingerprintOf(l.credential.Fingerprint(), l.rule.identity, through),
+		Key:               l.user + "@" + addr + " " + fingerprintOf(l.credential.Fingerprint(), l.rule.identity, through, vpn),
 		Jump:              jump,
+		VPN:               vpn,
 		Auth:              l.credential.AuthMethods(),
 		HostKeyCallback:   ssh.HostKeyCallback(l.rule.callback),
 		HostKeyAlgorithms: l.rule.algorithms,

@@ -32,7 +32,7 @@ func (d *document) validate(id string, extra func(*Profile) []FieldError) {
 	}
 	d.auth()
 	d.pin()
-	d.notYet()
+	d.vpn()
 	d.defaults()
 	for i, root := range p.Policy.LocalRoots {
 		if strings.TrimSpace(root) == "" {
@@ -110,15 +110,4 @@ func (d *document) pin() {
 		return
 	}
 	d.profile.hostKey = key
-}
-
-// notYet refuses what the file format knows and the server cannot do. To go on
-// without would connect in a way that the author did not ask for.
-func (d *document) notYet() {
-	if d.profile.ViaVPN != "" {
-		d.problem("via_vpn", "not supported yet", "remove it")
-	}
-	if len(d.profile.VPN.Peers) > 0 {
-		d.problem("vpn.peers", "not supported yet", "remove the peers")
-	}
 }

@@ -18,12 +18,16 @@ type document struct {
 	Password       Value
 	Passphrase     Value
 
+	// WireGuard's keys, in base64. A secret may hold these beside a login or alone.
+	WireGuardPrivateKey   Value
+	WireGuardPresharedKey Value
+
 	at map[string]position // of each field's value
 }
 
 type position struct{ line, column int }
 
-var fieldNames = []string{"username", "private_key", "private_key_path", "password", "passphrase"}
+var fieldNames = []string{"username", "private_key", "private_key_path", "password", "passphrase", WireGuardPrivateKey, WireGuardPresharedKey}
 
 // parseDocument reads JSON or YAML strictly. Unlike the decoder of the YAML
 // package it reports every mistake at once, and never with a piece of the text:
@@ -115,6 +119,10 @@ func (d *document) field(name string) reflect.Value {
 		return reflect.ValueOf(&d.Password).Elem()
 	case "passphrase":
 		return reflect.ValueOf(&d.Passphrase).Elem()
+	case WireGuardPrivateKey:
+		return reflect.ValueOf(&d.WireGuardPrivateKey).Elem()
+	case WireGuardPresharedKey:
+		return reflect.ValueOf(&d.WireGuardPresharedKey).Elem()
 	}
 	return reflect.Value{}
 }

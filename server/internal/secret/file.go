@@ -17,25 +17,30 @@ const maxFileSize = 1 << 20
 var extensions = []string{".json", ".yaml", ".yml"}
 
 func (r *Resolver) fromFile(name string) (*Credential, error) {
-	if err := CheckRef(Ref{TypeFile, name}); err != nil {
-		return nil, err
-	}
-	if r.Dir == "" {
-		return nil, &Error{Source: "auth", Field: "type", Message: "file_ref needs a secrets folder", Remedy: "start the server with --secrets DIR"}
-	}
-	path, err := r.find(name)
-	if err != nil {
-		return nil, err
-	}
-	data, err := readPrivate(path)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := parseDocument(path, data)
+	doc, path, err := r.documentOf(name)
 	if err != nil {
 		return nil, err
 	}
 	return doc.credential(path, filepath.Dir(path))
+}
+
+// documentOf reads the secret file of that name.
+func (r *Resolver) documentOf(name string) (doc *document, path string, err error) {
+	if err := CheckRef(Ref{TypeFile, name}); err != nil {
+		return nil, "", err
+	}
+	if r.Dir == "" {
+		return nil, "", &Error{Source: "auth", Field: "type", Message: "file_ref needs a secrets folder", Remedy: "start the server with --secrets DIR"}
+	}
+	if path, err = r.find(name); err != nil {
+		return nil, "", err
+	}
+	data, err := readPrivate(path)
+	if err != nil {
+		return nil, "", err
+	}
+	doc, err = parseDocument(path, data)
+	return doc, path, err
 }
 
 func (r *Resolver) find(name string) (string, error) {
