@@ -34,6 +34,7 @@ type Server struct {
 	pool     *pool.Pool
 	limits   admission.Limiter
 	metrics  metrics.Registry
+	tunnels  tunnels
 	started  time.Time
 	local    string // the user who runs the server
 
@@ -54,7 +55,8 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, profiles: store, pool: pool.New(cfg.Pooling.pool()), started: time.Now(), local: localUser()}
 	s.mcp = mcpserver.NewMCPServer("openaccess-mcp", cfg.Version,
 		mcpserver.WithToolCapabilities(false), mcpserver.WithRecovery(), mcpserver.WithInstructions(instructions), mcpserver.WithHooks(s.hooks()))
-	s.mcp.AddTools(s.execTool(), s.transferTool(), s.profilesTool(), s.statsTool())
+	s.mcp.AddTools(s.execTool(), s.transferTool(), s.syncTool(), s.profilesTool(), s.statsTool())
+	s.mcp.AddTools(s.tunnelTools()...)
 	return s, nil
 }
 
@@ -85,13 +87,14 @@ func (s *Server) Run(ctx context.Context, t Transport) error {
 	return t.serve(ctx, s)
 }
 
-// Close closes every SSH connection and what Handler's HTTP sessions hold. Call it after Run has returned.
+// Close closes every tunnel, every SSH connection and what Handler's HTTP sessions hold. Call it after Run has returned.
 func (s *Server) Close() {
 	s.mu.Lock()
 	for _, h := range s.handlers {
 		_ = h.Shutdown(context.Background()) // closes sessions; there is no listener to wait for
 	}
 	s.mu.Unlock()
+	s.tunnels.close()
 	s.pool.Close()
 }
 

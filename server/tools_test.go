@@ -48,7 +48,7 @@ func TestToolsAreDescribed(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if want := []string{"profile_list", "server_stats", "sftp_transfer", "ssh_exec"}; !slices.Equal(names, want) {
+	if want := []string{"profile_list", "rsync_sync", "server_stats", "sftp_transfer", "ssh_exec", "tunnel_close", "tunnel_create", "tunnel_list"}; !slices.Equal(names, want) {
 		t.Errorf("tools %v, want %v", names, want)
 	}
 }
@@ -90,6 +90,9 @@ func TestResultsMatchTheirSchema(t *testing.T) {
 		{"ssh_exec", args{"profile_id": "fake", "command": "sleep 9", "timeout": 0.05}},
 		{"sftp_transfer", args{"profile_id": "fake", "direction": "put", "local_path": filepath.Join(f.dir, "in"), "remote_path": "x"}},
 		{"sftp_transfer", args{"profile_id": "fake", "direction": "sideways"}},
+		{"tunnel_create", args{"profile_id": "fake", "tunnel_type": "dynamic"}},
+		{"tunnel_list", nil},
+		{"tunnel_close", args{"tunnel_id": "none"}},
 		{"profile_list", nil},
 		{"server_stats", args{"caller": "ci"}},
 	} {

@@ -110,7 +110,7 @@ func (g *group) holdAny() *conn {
 	defer g.mu.Unlock()
 	var best *conn
 	for _, c := range g.conns {
-		if best == nil || c.held < best.held {
+		if !c.wire.broken.Load() && (best == nil || c.held < best.held) {
 			best = c
 		}
 	}
@@ -239,6 +239,9 @@ func (l *Lease) listen(ctx context.Context, addr string) (net.Listener, error) {
 // Accept waits for a connection. It fails once the listener was closed or its connection has ended.
 func (l *Listener) Accept() (*Stream, error) {
 	c, err := l.l.Accept()
+	for err != nil && !errors.Is(err, io.EOF) { // that one could not be accepted; io.EOF follows the last
+		c, err = l.l.Accept()
+	}
 	if err != nil {
 		return nil, l.lease.endOf(err)
 	}
