@@ -14,27 +14,58 @@ import (
 
 // TransferData is what sftp_transfer answers.
 type TransferData struct {
-	Direction        string `json:"direction"`
-	LocalPath        string `json:"local_path"`
-	RemotePath       string `json:"remote_path"`
-	Files            int    `json:"files"`
-	BytesTransferred int64  `json:"bytes_transferred"`
-	Checksum         string `json:"checksum" jsonschema:"SHA-256 of the local file's bytes, as sha256:<hex>"`
-	Verified         bool   `json:"verified" jsonschema:"the remote copy was read again and has the same SHA-256"`
-	Status           string `json:"status" jsonschema:"completed"`
+	Direction        string            `json:"direction"`
+	LocalPath        string            `json:"local_path"`
+	RemotePath       string            `json:"remote_path"`
+	Files            int               `json:"files" jsonschema:"regular files that have arrived"`
+	Directories      int               `json:"directories,omitempty" jsonschema:"directories made"`
+	Symlinks         int               `json:"symlinks,omitempty" jsonschema:"symbolic links copied"`
+	Unchanged        int               `json:"unchanged,omitempty" jsonschema:"files that an earlier resumable transfer had completed"`
+	BytesTransferred int64             `json:"bytes_transferred" jsonschema:"payload that went over the connection"`
+	ResumedFrom      int64             `json:"resumed_from,omitempty" jsonschema:"bytes that an earlier transfer had left and that were kept"`
+	Checksum         string            `json:"checksum,omitempty" jsonschema:"SHA-256 of the one local file's bytes, as sha256:<hex>"`
+	Verified         bool              `json:"verified" jsonschema:"the remote copies were read again and have the same SHA-256"`
+	Status           string            `json:"status" jsonschema:"completed, or partial where something of a directory was not moved"`
+	Failed           []TransferProblem `json:"failed,omitempty" jsonschema:"what was not moved, at most 100 of it"`
+	FailedCount      int               `json:"failed_count,omitempty"`
+	Untried          int               `json:"untried,omitempty" jsonschema:"entries that were not begun"`
+	Warnings         []TransferProblem `json:"warnings,omitempty" jsonschema:"files that changed while they were read, at most 100 of them"`
+}
+
+// TransferProblem is a path of a transfer, relative to the directory that is moved, and what is wrong with it.
+type TransferProblem struct {
+	Path  string `json:"path"`
+	Error string `json:"error"`
+}
+
+// maxProblems bounds the lists of an answer.
+const maxProblems = 100
+
+func transferProblems(ps []remote.Problem) []TransferProblem {
+	var list []TransferProblem
+	for _, p := range ps[:min(len(ps), maxProblems)] {
+		list = append(list, TransferProblem{p.Path, p.Err.Error()})
+	}
+	return list
 }
 
 func (s *Server) transferTool() mcpserver.ServerTool {
 	return mcpserver.ServerTool{
 		Tool: mcp.NewTool("sftp_transfer",
-			mcp.WithDescription("Copy one file to or from a host over SFTP. The destination is replaced at once when all of it has arrived."),
+			mcp.WithDescription("Copy a file, or with recursive a directory, to or from a host over SFTP. Each file's destination is replaced at once "+
+				"when all of it has arrived. A directory's contents go into the destination directory."),
 			mcp.WithString("profile_id", mcp.Required(), mcp.Description("host profile, see profile_list")),
 			mcp.WithString("direction", mcp.Required(), mcp.Description("upload (or put), download (or get)"), mcp.Enum("upload", "put", "download", "get")),
-			mcp.WithString("local_path", mcp.Required(), mcp.Description("file on this machine, inside the profile's local_roots")),
-			mcp.WithString("remote_path", mcp.Required(), mcp.Description("file on the host; relative paths start at the login directory")),
+			mcp.WithString("local_path", mcp.Required(), mcp.Description("file or directory on this machine, inside the profile's local_roots")),
+			mcp.WithString("remote_path", mcp.Required(), mcp.Description("file or directory on the host; relative paths start at the login directory")),
+			mcp.WithBoolean("recursive", mcp.Description("move a directory with all that it holds; links are copied as links"), mcp.DefaultBool(false)),
+			mcp.WithBoolean("resume", mcp.Description("keep what has arrived when the transfer is cut, and go on from what an earlier call with resume kept"),
+				mcp.DefaultBool(false)),
 			mcp.WithBoolean("checksum", mcp.Description("read the remote copy again and compare its SHA-256"), mcp.DefaultBool(false)),
 			mcp.WithBoolean("create_dirs", mcp.Description("make missing parent directories"), mcp.DefaultBool(true)),
-			mcp.WithString("mode", mcp.Description("permission bits of the destination in octal, such as 0644; the source's by default")),
+			mcp.WithString("mode", mcp.Description("permission bits of the destination's files in octal, such as 0644; the source's by default")),
+			mcp.WithInteger("bandwidth_limit_kbps", mcp.Description("at most so many times 1024 bytes a second; 0 is no limit"),
+				mcp.DefaultNumber(0), mcp.Min(0), mcp.Max(maxBandwidth)),
 			mcp.WithString("change_ticket", mcp.Description("ticket that allows the change, where the profile asks for one")),
 			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
 			mcp.WithOutputSchema[Envelope[TransferData]](),
@@ -52,13 +83,17 @@ func transfer(ctx context.Context, c *call) (*TransferData, error) {
 	file := remote.File{
 		Direction:  direction,
 		Remote:     remotePath,
+		Recursive:  c.boolean(false, "recursive"),
+		Resume:     c.boolean(false, "resume"),
+		Limit:      remote.NewBandwidth(int(c.number(0, 0, maxBandwidth, "bandwidth_limit_kbps"))),
+		Progress:   c.progress,
 		Verify:     c.boolean(false, "checksum"),
 		CreateDirs: c.boolean(true, "create_dirs"),
 		Mode:       c.fileMode("mode"),
 	}
 	ticket := c.str("change_ticket")
-	if strings.ContainsRune(remotePath, 0) || strings.HasSuffix(remotePath, "/") {
-		c.fail("remote_path must name a file")
+	if strings.ContainsRune(remotePath, 0) || !file.Recursive && strings.HasSuffix(remotePath, "/") {
+		c.fail("remote_path must name a file, or a directory with recursive")
 	}
 	if err := c.done(); err != nil {
 		return nil, err
@@ -86,16 +121,28 @@ func transfer(ctx context.Context, c *call) (*TransferData, error) {
 	}
 	defer leave()
 	moved, err := remote.Transfer(ctx, c.s.pool, t, file)
-	if err != nil {
+	if moved == nil {
 		return nil, err
 	}
 	c.timed(moved.Lease, moved.Remote)
 	c.bytes = moved.Bytes
-	return &TransferData{
-		Direction: string(direction), LocalPath: file.Local.Full, RemotePath: remotePath, Files: 1,
-		BytesTransferred: moved.Bytes, Checksum: "sha256:" + moved.SHA256, Verified: file.Verify, Status: "completed",
-	}, nil
+	data := &TransferData{
+		Direction: string(direction), LocalPath: file.Local.Full, RemotePath: remotePath,
+		Files: moved.Files, Directories: moved.Dirs, Symlinks: moved.Links, Unchanged: moved.Unchanged,
+		BytesTransferred: moved.Bytes, ResumedFrom: moved.ResumedFrom, Verified: file.Verify, Status: "completed",
+		Failed: transferProblems(moved.Failed), FailedCount: len(moved.Failed), Untried: moved.Untried, Warnings: transferProblems(moved.Warnings),
+	}
+	if moved.SHA256 != "" {
+		data.Checksum = "sha256:" + moved.SHA256
+	}
+	if err != nil {
+		data.Status, data.Verified = "partial", false
+	}
+	return data, err
 }
+
+// maxBandwidth is the highest bandwidth limit in kB/s: a terabyte.
+const maxBandwidth = 1 << 30
 
 // direction reads the direction by either of its names.
 func (c *call) direction() remote.Direction {

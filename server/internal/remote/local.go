@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 )
 
 // LocalPath is a path of this machine, held inside one of a profile's local roots by os.Root: neither ".." nor a symbolic link leads
@@ -63,6 +65,31 @@ func within(dir, abs string) (string, bool) {
 // Close releases the root.
 func (l *LocalPath) Close() error { return l.root.Close() }
 
+// in returns what the directory l has under name. Both share the root, which is closed once.
+func (l *LocalPath) in(name string) *LocalPath {
+	return &LocalPath{root: l.root, name: filepath.Join(l.name, name), Full: filepath.Join(l.Full, name)}
+}
+
+// dir returns the directory that holds l.
+func (l *LocalPath) dir() *LocalPath {
+	return &LocalPath{root: l.root, name: filepath.Dir(l.name), Full: filepath.Dir(l.Full)}
+}
+
+func (l *LocalPath) stat() (os.FileInfo, error)  { return l.root.Stat(l.name) }
+func (l *LocalPath) lstat() (os.FileInfo, error) { return l.root.Lstat(l.name) }
+
+// list returns the names in the directory l, sorted.
+func (l *LocalPath) list() ([]string, error) {
+	d, err := l.root.Open(l.name)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	slices.Sort(names)
+	return names, err
+}
+
 // openRegular opens the file for reading; a directory, pipe or device is refused before it is opened.
 func (l *LocalPath) openRegular() (*os.File, os.FileInfo, error) {
 	info, err := l.root.Stat(l.name)
@@ -72,7 +99,7 @@ func (l *LocalPath) openRegular() (*os.File, os.FileInfo, error) {
 	if !info.Mode().IsRegular() {
 		return nil, nil, errors.New("is not a regular file")
 	}
-	f, err := l.root.Open(l.name)
+	f, err := l.root.OpenFile(l.name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // should a pipe have taken its place, opening it does not hang
 	if err != nil {
 		return nil, nil, err
 	}

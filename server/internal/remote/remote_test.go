@@ -33,7 +33,7 @@ type fixture struct {
 	dir    string // a local root
 }
 
-func start(t *testing.T, opts fakessh.Options) *fixture {
+func start(t testing.TB, opts fakessh.Options) *fixture {
 	t.Helper()
 	f := &fixture{host: fakessh.Start(opts), pool: pool.New(pool.Config{}), dir: t.TempDir()}
 	t.Cleanup(func() {
@@ -195,7 +195,7 @@ func TestExecOnABrokenConnectionIsUnknownAndNotRepeated(t *testing.T) {
 	}
 }
 
-func (f *fixture) local(t *testing.T, name string) *LocalPath {
+func (f *fixture) local(t testing.TB, name string) *LocalPath {
 	t.Helper()
 	l, err := OpenLocal([]string{f.dir}, filepath.Join(f.dir, name))
 	if err != nil {
@@ -205,7 +205,7 @@ func (f *fixture) local(t *testing.T, name string) *LocalPath {
 	return l
 }
 
-func (f *fixture) write(t *testing.T, name string, data []byte, mode fs.FileMode) {
+func (f *fixture) write(t testing.TB, name string, data []byte, mode fs.FileMode) {
 	t.Helper()
 	full := filepath.Join(f.dir, name)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, data, 0o600), os.Chmod(full, mode)); err != nil {
