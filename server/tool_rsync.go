@@ -53,7 +53,7 @@ type SyncProblem struct {
 // Bounds of an answer, and of the parameters.
 const (
 	maxPlanEntries   = 10000
-	maxListed      = 100
+	maxListed        = 100
 	defaultSyncTime  = 3600.0
 	maxBandwidthKBps = 10 << 20
 	maxPatterns      = 1000
