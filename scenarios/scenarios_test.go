@@ -46,8 +46,8 @@ func TestTargetsTable(t *testing.T) {
 	}{
 		{"ssh.exec", "ssh-exec", false, 100 * time.Millisecond, 500 * time.Millisecond},
 		{"sftp.transfer", "sftp-1mb", false, time.Second, 5 * time.Second},
-		{"rsync.sync", "rsync-100", true, 10 * time.Second, 30 * time.Second},
-		{"tunnel.create", "tunnel-create", true, 200 * time.Millisecond, time.Second},
+		{"rsync.sync", "rsync-100", false, 10 * time.Second, 30 * time.Second},
+		{"tunnel.create", "tunnel-create", false, 200 * time.Millisecond, time.Second},
 		{"vpn.wireguard_toggle", "vpn-toggle", true, 500 * time.Millisecond, 2 * time.Second},
 	}
 	rows := Targets()
@@ -64,7 +64,7 @@ func TestTargetsTable(t *testing.T) {
 			t.Errorf("row %s has no scenario", r.Scenario)
 		}
 	}
-	if got := Defaults(); !slices.Equal(got, []string{"ssh-exec", "sftp-1mb"}) {
+	if got := Defaults(); !slices.Equal(got, []string{"ssh-exec", "sftp-1mb", "rsync-100", "tunnel-create"}) {
 		t.Errorf("Defaults() = %v", got)
 	}
 }

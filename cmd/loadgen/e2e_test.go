@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,20 +43,12 @@ func TestEndToEnd(t *testing.T) {
 // writeTargets writes a folder good with a profile of the host, and others in which one thing about it is wrong.
 func writeTargets(dir string, host *fakessh.Host) error {
 	other := fakessh.Start(fakessh.Options{})
-	defer other.Close() // its port is refused from now on
-	_, port, err := net.SplitHostPort(other.Addr())
-	if err != nil {
-		return err
-	}
-	refused, err := strconv.Atoi(port)
-	if err != nil {
-		return err
-	}
+	defer other.Close()
 	for name, change := range map[string]func(profile, secret map[string]any){
 		"good":           func(_, _ map[string]any) {},
 		"wrong-key":      func(profile, _ map[string]any) { profile["host_key"] = other.HostKeyLine() },
 		"wrong-password": func(_, secret map[string]any) { secret["password"] = "wrong" },
-		"refused":        func(profile, _ map[string]any) { profile["port"] = refused },
+		"refused":        func(profile, _ map[string]any) { profile["port"] = 1 },
 	} {
 		target := filepath.Join(dir, name)
 		if err := host.WriteProfile(target, "web-01"); err != nil {
