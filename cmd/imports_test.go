@@ -46,7 +46,7 @@ var allowed = []struct {
 	{"server/internal/", nil, "policy, audit, secret, admission, cache and metrics are leaves"},
 	{"fakessh/memfs", nil, "a leaf"},
 	{"fakessh/netem", nil, "a leaf"},
-	{"fakessh/wgpeer", nil, "a leaf"},
+	{"fakessh/wgpeer", []string{"fakessh"}, "behind a fake peer is a fake host"},
 	{"fakessh", []string{"fakessh/"}, "a fake that shares code with its subject shares its bugs"},
 	{"loadgen/stats", nil, "algorithms without input or output"},
 	{"loadgen/driver", []string{"loadgen", "loadgen/stats"}, "drivers serve the generator"},

@@ -42,6 +42,9 @@ const closeGrace = 5 * time.Second
 type Options struct {
 	// Addr is the TCP address to listen on, "127.0.0.1:0" if empty.
 	Addr string
+	// Listener, if set, is where the host accepts connections instead of
+	// listening on Addr. The host closes it. Its address is a *net.TCPAddr.
+	Listener net.Listener
 	// Users are those who may log in; nil admits everyone.
 	Users map[string]User
 	// HostKey identifies the host; nil means a fresh ed25519 key.
@@ -124,11 +127,13 @@ func Listen(opts Options) (*Host, error) {
 	}
 	h.commands.init(opts.Handlers)
 	h.server = h.newServer()
-	l, err := net.Listen("tcp", opts.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("fakessh: %v", err)
+	if h.listener = opts.Listener; h.listener == nil {
+		l, err := net.Listen("tcp", opts.Addr)
+		if err != nil {
+			return nil, fmt.Errorf("fakessh: %v", err)
+		}
+		h.listener = l
 	}
-	h.listener = l
 	h.wg.Go(h.accept)
 	return h, nil
 }

@@ -49,6 +49,12 @@ type secretDoc struct {
 // files are readable by their owner only and replace those of an earlier run. Each
 // appears whole, the secret first.
 func (h *Host) WriteProfile(dir, id string, localRoots ...string) error {
+	return h.WriteProfileWith(dir, id, nil, localRoots...)
+}
+
+// WriteProfileWith is WriteProfile with further fields for the profile, which
+// win over those it has already.
+func (h *Host) WriteProfileWith(dir, id string, fields map[string]any, localRoots ...string) error {
 	if id == "" || id != filepath.Base(id) || id == "." || id == ".." {
 		return fmt.Errorf("fakessh: profile id %q is no file name; use letters, digits and dashes", id)
 	}
@@ -69,7 +75,28 @@ func (h *Host) WriteProfile(dir, id string, localRoots ...string) error {
 	if err := writeDoc(filepath.Join(dir, "secrets"), id, secret); err != nil {
 		return err
 	}
-	return writeDoc(filepath.Join(dir, "profiles"), id, profile)
+	merged, err := merge(profile, fields)
+	if err != nil {
+		return fmt.Errorf("fakessh: profile %s: %v", id, err)
+	}
+	return writeDoc(filepath.Join(dir, "profiles"), id, merged)
+}
+
+// merge lays fields over those of doc.
+func merge(doc profileDoc, fields map[string]any) (any, error) {
+	if len(fields) == 0 {
+		return doc, nil
+	}
+	text, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	merged := map[string]any{}
+	if err := json.Unmarshal(text, &merged); err != nil {
+		return nil, err
+	}
+	maps.Copy(merged, fields)
+	return merged, nil
 }
 
 // WriteProfiles writes n profiles with the ids PREFIX-1 to PREFIX-n, all of this

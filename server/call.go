@@ -71,9 +71,7 @@ func (c *call) authorize(id string, want policy.Call) error {
 
 // admit resolves the target and waits for a slot under the profile's concurrency limit. leave gives the slot back.
 func (c *call) admit(ctx context.Context) (t *profile.Target, leave func(), err error) {
-	start := time.Now()
-	leave, err = c.s.limits.Enter(ctx, "profile "+c.profile.ID, c.policy.ConcurrencyLimit())
-	c.metadata.Timing.Queue = time.Since(start).Seconds()
+	leave, err = c.enter(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,6 +81,14 @@ func (c *call) admit(ctx context.Context) (t *profile.Target, leave func(), err 
 		return nil, nil, err
 	}
 	return t, leave, nil
+}
+
+// enter waits for a slot under the profile's concurrency limit. leave gives it back.
+func (c *call) enter(ctx context.Context) (leave func(), err error) {
+	start := time.Now()
+	leave, err = c.s.limits.Enter(ctx, "profile "+c.profile.ID, c.policy.ConcurrencyLimit())
+	c.metadata.Timing.Queue = time.Since(start).Seconds()
+	return leave, err
 }
 
 // timed adds what the pool and the host took to the call's timing.

@@ -8,6 +8,7 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/remote"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/vpn"
 )
 
 // callError is a failure found in this package itself.
@@ -25,6 +26,8 @@ func codeOf(err error) Code {
 	var credential *profile.CredentialError
 	var connect *pool.Error
 	var work *remote.Error
+	var peer *profile.PeerError
+	var wireGuard *vpn.Error
 	switch {
 	case errors.As(err, &own):
 		return own.code
@@ -40,6 +43,10 @@ func codeOf(err error) Code {
 		return connectCode(connect.Kind)
 	case errors.As(err, &work):
 		return workCode(work.Kind)
+	case errors.As(err, &peer):
+		return CodeInvalidParameters
+	case errors.As(err, &wireGuard):
+		return vpnCode(wireGuard.Kind)
 	case errors.Is(err, pool.ErrClosed):
 		return CodeConnectionFailed
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
@@ -55,6 +62,13 @@ func connectCode(k pool.Kind) Code {
 	case pool.KindHostKey:
 		return CodeHostKeyMismatch
 	case pool.KindTimeout:
+		return CodeTimeout
+	}
+	return CodeConnectionFailed
+}
+
+func vpnCode(k vpn.Kind) Code {
+	if k == vpn.KindTimeout {
 		return CodeTimeout
 	}
 	return CodeConnectionFailed

@@ -7,6 +7,7 @@ package server
 
 import (
 	"context"
+	"net"
 	"os/user"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/policy"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/vpn"
 )
 
 const instructions = "Runs commands and moves files on remote hosts over SSH. Call profile_list for the hosts; pass a profile's id as " +
@@ -35,6 +37,7 @@ type Server struct {
 	limits   admission.Limiter
 	metrics  metrics.Registry
 	tunnels  tunnels
+	vpn      *vpn.Tunnels
 	started  time.Time
 	local    string // the user who runs the server
 
@@ -52,11 +55,13 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, profiles: store, pool: pool.New(cfg.Pooling.pool()), started: time.Now(), local: localUser()}
+	s := &Server{cfg: cfg, profiles: store, vpn: vpn.New(0), started: time.Now(), local: localUser()}
+	s.pool = pool.New(cfg.Pooling.pool(s.dial))
 	s.mcp = mcpserver.NewMCPServer("openaccess-mcp", cfg.Version,
 		mcpserver.WithToolCapabilities(false), mcpserver.WithRecovery(), mcpserver.WithInstructions(instructions), mcpserver.WithHooks(s.hooks()))
 	s.mcp.AddTools(s.execTool(), s.transferTool(), s.syncTool(), s.profilesTool(), s.statsTool())
 	s.mcp.AddTools(s.tunnelTools()...)
+	s.mcp.AddTools(s.vpnTool())
 	return s, nil
 }
 
@@ -96,6 +101,7 @@ func (s *Server) Close() {
 	s.mu.Unlock()
 	s.tunnels.close()
 	s.pool.Close()
+	s.vpn.Close()
 }
 
 // actor is who the server holds the caller to be: the user who started it over stdio, and any local process over HTTP.
@@ -119,8 +125,9 @@ func localUser() string {
 
 func (p Pooling) enabled() bool { return p.Enabled == nil || *p.Enabled }
 
-func (p Pooling) pool() pool.Config {
+func (p Pooling) pool(dial func(context.Context, *profile.Target) (net.Conn, error)) pool.Config {
 	return pool.Config{
+		Dial:     dial,
 		Disabled: !p.enabled(), MaxConns: p.MaxSSHConnections, MaxSFTP: p.MaxSFTPSessions,
 		DialTimeout: p.ConnectionTimeout.Duration(), IdleTimeout: p.IdleTimeout.Duration(),
 	}

@@ -48,7 +48,7 @@ func TestToolsAreDescribed(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if want := []string{"profile_list", "rsync_sync", "server_stats", "sftp_transfer", "ssh_exec", "tunnel_close", "tunnel_create", "tunnel_list"}; !slices.Equal(names, want) {
+	if want := []string{"profile_list", "rsync_sync", "server_stats", "sftp_transfer", "ssh_exec", "tunnel_close", "tunnel_create", "tunnel_list", "vpn_wireguard_toggle"}; !slices.Equal(names, want) {
 		t.Errorf("tools %v, want %v", names, want)
 	}
 }
@@ -93,6 +93,7 @@ func TestResultsMatchTheirSchema(t *testing.T) {
 		{"tunnel_create", args{"profile_id": "fake", "tunnel_type": "dynamic"}},
 		{"tunnel_list", nil},
 		{"tunnel_close", args{"tunnel_id": "none"}},
+		{"vpn_wireguard_toggle", args{"profile_id": "fake", "peer_id": "none", "action": "down"}},
 		{"profile_list", nil},
 		{"server_stats", args{"caller": "ci"}},
 	} {

@@ -151,16 +151,25 @@ func (t *Tunnels) Down(ctx context.Context, name string) (Status, error) {
 	return Status{}, nil
 }
 
-// Dial connects to addr (host:port) behind the peer over TCP. The connection is closed when the tunnel is. The error is an *Error, or
-// that of the dial.
-func (t *Tunnels) Dial(ctx context.Context, name, addr string) (net.Conn, error) {
+// IsUp says whether the peer is up.
+func (t *Tunnels) IsUp(name string) bool { return t.tunnel(name) != nil }
+
+// tunnel returns that of the peer, or nil.
+func (t *Tunnels) tunnel(name string) *tunnel {
 	t.mu.Lock()
 	s := t.slots[name]
 	t.mu.Unlock()
-	if s != nil {
-		if tun := s.current(); tun != nil {
-			return tun.dial(ctx, addr)
-		}
+	if s == nil {
+		return nil
+	}
+	return s.current()
+}
+
+// Dial connects to addr (host:port) behind the peer over TCP. The connection is closed when the tunnel is. The error is an *Error, or
+// that of the dial.
+func (t *Tunnels) Dial(ctx context.Context, name, addr string) (net.Conn, error) {
+	if tun := t.tunnel(name); tun != nil {
+		return tun.dial(ctx, addr)
 	}
 	return nil, downError(name)
 }
