@@ -66,6 +66,14 @@ On standard output it prints, one key=value a line, once it is listening:
   profiles     folder of the profiles written
   secrets      folder of their secrets
 
+With --wireguard there is a WireGuard peer on a UDP port of loopback, and behind
+it a second SSH host and an echo service. The profile then has the peer "lab",
+and the profile ID-inside is that host, reached via it. Printed besides:
+
+  wireguard    host and port of the peer
+  inside       address of the host behind it
+  echo         address of the echo service behind it
+
 SIGINT and SIGTERM end it with exit code 0.`
 
 func newRoot() *cobra.Command {
@@ -93,6 +101,7 @@ func newRoot() *cobra.Command {
 	f.StringVar(&c.profileID, "profile-id", "fake", "`ID` of the profile")
 	f.IntVar(&c.profiles, "count-profiles", 1, "`N` profiles of this host, ID-1 to ID-N where N is not 1")
 	f.StringArrayVar(&c.localRoots, "local-root", nil, "`DIR` that transfers of the profile may name local files in (repeatable; default \".\")")
+	f.BoolVar(&c.wireguard, "wireguard", false, "add a WireGuard peer with an SSH host behind it; needs --write-profile")
 	cmd.AddCommand(versionCommand())
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh/wgpeer"
 )
 
 // config is the flags as given.
@@ -23,6 +24,7 @@ type config struct {
 	profileID      string
 	profiles       int
 	localRoots     []string
+	wireguard      bool
 }
 
 // options checks the flags and turns them into those of the host.
@@ -40,6 +42,10 @@ func (c config) options() (fakessh.Options, error) {
 		return o, errors.New("--local-root goes into a profile; add --write-profile DIR")
 	case c.profileDir == "" && c.profiles != 1:
 		return o, errors.New("--count-profiles counts profiles; add --write-profile DIR")
+	case c.profileDir == "" && c.wireguard:
+		return o, errors.New("--wireguard makes a key for its client; add --write-profile DIR, where it is left")
+	case c.wireguard && c.profiles != 1:
+		return o, errors.New("--wireguard belongs to one profile; leave out --count-profiles")
 	case c.profileID != filepath.Base(c.profileID) || strings.HasPrefix(c.profileID, "."):
 		return o, fmt.Errorf("--profile-id: %q is no file name; use letters, digits and dashes", c.profileID)
 	}
@@ -82,26 +88,38 @@ func serve(ctx context.Context, c config, stdout io.Writer) (err error) {
 	if err != nil {
 		return failure{err}
 	}
-	defer func() {
-		if closing := host.Close(); closing != nil && err == nil {
-			err = failure{closing}
+	defer closing(host, &err)
+	var peer *wgpeer.Peer
+	if c.wireguard {
+		if peer, err = wgpeer.Listen(wgpeer.Options{}); err != nil {
+			return failure{err}
 		}
-	}()
-	if err := c.writeProfiles(host); err != nil {
+		defer closing(peer, &err)
+	}
+	if err := c.writeProfiles(host, peer); err != nil {
 		return failure{err}
 	}
-	if err := c.announce(host, stdout); err != nil {
+	if err := c.announce(host, peer, stdout); err != nil {
 		return failure{err}
 	}
 	<-ctx.Done()
 	return nil
 }
 
-func (c config) writeProfiles(host *fakessh.Host) error {
-	if c.profileDir == "" {
-		return nil
+// closing closes what was started and reports its failure unless there is one already.
+func closing(started io.Closer, err *error) {
+	if failed := started.Close(); failed != nil && *err == nil {
+		*err = failure{failed}
 	}
-	if c.profiles == 1 {
+}
+
+func (c config) writeProfiles(host *fakessh.Host, peer *wgpeer.Peer) error {
+	switch {
+	case c.profileDir == "":
+		return nil
+	case peer != nil:
+		return peer.WriteProfile(c.profileDir, c.profileID, host, c.localRoots...)
+	case c.profiles == 1:
 		return host.WriteProfile(c.profileDir, c.profileID, c.localRoots...)
 	}
 	_, err := host.WriteProfiles(c.profileDir, c.profileID, c.profiles, c.localRoots...)
@@ -109,7 +127,7 @@ func (c config) writeProfiles(host *fakessh.Host) error {
 }
 
 // announce prints how to reach the host.
-func (c config) announce(host *fakessh.Host, stdout io.Writer) error {
+func (c config) announce(host *fakessh.Host, peer *wgpeer.Peer, stdout io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "addr=%s\n", host.Addr())
 	fmt.Fprintf(&b, "host_key=%s\n", host.HostKeyLine())
@@ -117,6 +135,11 @@ func (c config) announce(host *fakessh.Host, stdout io.Writer) error {
 	if c.profileDir != "" {
 		fmt.Fprintf(&b, "profiles=%s\n", filepath.Join(c.profileDir, "profiles"))
 		fmt.Fprintf(&b, "secrets=%s\n", filepath.Join(c.profileDir, "secrets"))
+	}
+	if peer != nil {
+		fmt.Fprintf(&b, "wireguard=%s\n", peer.Endpoint())
+		fmt.Fprintf(&b, "inside=%s\n", peer.Host.Addr())
+		fmt.Fprintf(&b, "echo=%s\n", peer.EchoAddr())
 	}
 	_, err := io.WriteString(stdout, b.String())
 	return err
