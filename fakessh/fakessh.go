@@ -65,6 +65,11 @@ type Options struct {
 	Handlers map[string]Handler
 	// FS is the tree to serve, an empty unbounded one if nil.
 	FS *memfs.FS
+	// Rsync adds the server side of the rsync installed on this machine, and
+	// /rsync, a temporary directory of this machine, which is all that it and
+	// SFTP see there; the other commands see an empty directory. Close removes
+	// it. Listen fails where no rsync is installed.
+	Rsync bool
 }
 
 // User says how one user may log in; either suffices, and the zero value admits
@@ -86,6 +91,7 @@ type Host struct {
 	delays     *delays
 	stats      stats
 	commands   commandTable
+	rsync      *rsyncHost // nil without Options.Rsync
 	profileKey profileKey
 	grace      time.Duration // closeGrace
 
@@ -126,6 +132,14 @@ func Listen(opts Options) (*Host, error) {
 		return nil, fmt.Errorf("fakessh: home: %v", err)
 	}
 	h.commands.init(opts.Handlers)
+	if opts.Rsync {
+		var err error
+		if h.rsync, err = newRsyncHost(h.fs); err != nil {
+			return nil, err
+		}
+		h.Handle("rsync", h.rsync.command)
+		h.handlers = h.rsync.mount(h.handlers)
+	}
 	h.server = h.newServer()
 	if h.listener = opts.Listener; h.listener == nil {
 		l, err := net.Listen("tcp", opts.Addr)
@@ -210,6 +224,9 @@ func (h *Host) Close() error {
 	go func() { h.wg.Wait(); close(done) }()
 	select {
 	case <-done:
+		if h.rsync != nil {
+			h.rsync.close()
+		}
 		if err != nil && !errors.Is(err, net.ErrClosed) {
 			return fmt.Errorf("fakessh: close: %v", err)
 		}

@@ -177,7 +177,7 @@ func (y *Syncer) takeDelta(ctx context.Context, plan *SyncPlan) bool {
 		return false
 	}
 	delta, err := y.engineFor(ctx, EngineRsync)
-	if err != nil {
+	if err != nil || !hasRsync(ctx, y.pool, y.target) {
 		return false
 	}
 	y.engine.close()

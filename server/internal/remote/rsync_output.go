@@ -1,0 +1,192 @@
+//go:build unix
+
+package remote
+
+import (
+	"bytes"
+	"errors"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// itemFormat makes rsync print one line for each change: what is done, bytes sent, size, name. That the bytes sent are among them makes
+// it print the line after the transfer instead of before.
+const itemFormat = itemMark + "%i %b %l %n"
+
+const itemMark = "change "
+
+// rsyncOutput reads what rsync prints, as an io.Writer. Lines end in a newline or, with progress, a carriage return; names hold neither,
+// since rsync escapes control characters.
+type rsyncOutput struct {
+	progress func(done int64) // or nil
+
+	rest    []byte // an unfinished line
+	changes []Change
+	dirs    map[string]bool // directories among the deletions
+	skipped []Problem
+	literal int64 // bytes of file content that went over the connection
+}
+
+// maxLine bounds a line of output: a path has 4096 bytes, of which each may take five.
+const maxLine = 64 << 10
+
+// Write implements io.Writer. It never fails.
+func (o *rsyncOutput) Write(p []byte) (int, error) {
+	o.rest = append(o.rest, p...)
+	for {
+		end := bytes.IndexAny(o.rest, "\r\n")
+		if end < 0 {
+			break
+		}
+		o.line(string(o.rest[:end]))
+		o.rest = o.rest[end+1:]
+	}
+	if len(o.rest) > maxLine {
+		o.rest = o.rest[:0]
+	}
+	return len(p), nil
+}
+
+const skippedMark = `skipping non-regular file "`
+
+func (o *rsyncOutput) line(line string) {
+	if item, ok := strings.CutPrefix(line, itemMark); ok {
+		o.item(item)
+		return
+	}
+	if name, ok := strings.CutPrefix(line, skippedMark); ok {
+		o.skipped = append(o.skipped, Problem{unescape(strings.TrimSuffix(name, `"`)), errors.New("is no file, directory or link; no sync copies it")})
+		return
+	}
+	if n, ok := strings.CutPrefix(line, "Literal data: "); ok {
+		o.literal, _ = strconv.ParseInt(strings.TrimSuffix(n, " bytes"), 10, 64)
+		return
+	}
+	if fields := strings.Fields(line); o.progress != nil && len(fields) > 1 && strings.HasSuffix(fields[1], "%") {
+		if done, err := strconv.ParseInt(fields[0], 10, 64); err == nil {
+			o.progress(done)
+		}
+	}
+}
+
+// item reads a line of itemFormat.
+func (o *rsyncOutput) item(line string) {
+	code, rest, _ := strings.Cut(line, " ")
+	_, rest, _ = strings.Cut(strings.TrimLeft(rest, " "), " ") // a deletion's code is padded with spaces
+	size, name, ok := strings.Cut(rest, " ")
+	bytes, err := strconv.ParseInt(size, 10, 64)
+	if !ok || err != nil || name == "" {
+		return
+	}
+	name = unescape(name)
+	change := Change{Path: path.Clean(name), Action: action(code)}
+	switch change.Action {
+	case "":
+		return
+	case ActionCreate, ActionUpdate:
+		change.Bytes = bytes
+	case ActionDelete:
+		if strings.HasSuffix(name, "/") {
+			if o.dirs == nil {
+				o.dirs = map[string]bool{}
+			}
+			o.dirs[change.Path] = true
+		}
+	}
+	o.changes = append(o.changes, change)
+}
+
+// action translates what rsync calls an itemized change: YXcstpoguax, of which Y is the kind of update and X that of the file, and all
+// others are + for something new. It returns "" for what is no change.
+func action(code string) string {
+	if code == "*deleting" {
+		return ActionDelete
+	}
+	if len(code) < 3 {
+		return ""
+	}
+	kind, file, fresh := code[0], code[1], code[2] == '+'
+	switch {
+	case file == 'd' && kind == 'c' && fresh:
+		return ActionMkdir
+	case file == 'L' && kind == 'c':
+		return ActionSymlink
+	case file == 'f' && (kind == '<' || kind == '>') && fresh:
+		return ActionCreate
+	case file == 'f' && (kind == '<' || kind == '>'):
+		return ActionUpdate
+	case (file == 'f' || file == 'd') && kind == '.' && strings.ContainsAny(code[2:], "tTp"):
+		return ActionAttributes
+	}
+	return ""
+}
+
+var escaped = regexp.MustCompile(`\\#[0-3][0-7]{2}`)
+
+// unescape takes rsync's escapes out of a name: \# and three octal digits are a byte.
+func unescape(name string) string {
+	return escaped.ReplaceAllStringFunc(name, func(s string) string {
+		b, _ := strconv.ParseUint(s[2:], 8, 8)
+		return string([]byte{byte(b)})
+	})
+}
+
+// complaint is a line about one path, such as: rsync: [sender] send_files failed to open "/a/b": Permission denied (13)
+var complaint = regexp.MustCompile(`^(?:rsync: )?(?:\[(\w+)\] )?(.*?)"(.*)"(.*)$`)
+
+// tail is a line that ends with a path, without quotes.
+var tail = regexp.MustCompile(`^(could not make way for new [^:]+|cannot delete non-empty directory): (.+)$`)
+
+// tempName is what rsync calls a file while it arrives.
+var tempName = regexp.MustCompile(`^\.(.+)\.[A-Za-z0-9]{6}$`)
+
+// rsyncProblems reads what rsync prints to standard error. Paths below one of the roots become relative to it.
+func rsyncProblems(stderr string, upload bool, roots ...string) (problems []Problem) {
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimSuffix(line, "\n")
+		if m := tail.FindStringSubmatch(line); m != nil {
+			problems = append(problems, Problem{path.Clean(unescape(m[2])), &Error{Kind: Refused, Err: errors.New("rsync: " + m[1])}})
+			continue
+		}
+		m := complaint.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		name := below(unescape(m[3]), roots)
+		if t := tempName.FindStringSubmatch(path.Base(name)); t != nil && strings.Contains(m[2], "mkstemp") {
+			name = path.Join(path.Dir(name), t[1])
+		}
+		why := strings.TrimSpace(strings.TrimRight(m[2], ": ") + " " + strings.TrimLeft(m[4], ": "))
+		local := (m[1] == "sender") == upload
+		problems = append(problems, Problem{name, &Error{Kind: complaintKind(why, local), Err: errors.New("rsync: " + why)}})
+	}
+	return problems
+}
+
+// below makes name relative to the first of the roots that it is below.
+func below(name string, roots []string) string {
+	for _, root := range roots {
+		switch _, rel, ok := strings.Cut(name, root+"/"); {
+		case root == "":
+		case name == root:
+			return "."
+		case ok && rel != "":
+			return path.Clean(rel)
+		}
+	}
+	return name
+}
+
+func complaintKind(why string, local bool) Kind {
+	switch {
+	case local:
+		return Local
+	case strings.Contains(why, "Permission denied"), strings.Contains(why, "Operation not permitted"):
+		return Denied
+	case strings.Contains(why, "No such file"), strings.Contains(why, "has vanished"):
+		return NotFound
+	}
+	return Failed
+}

@@ -1,0 +1,151 @@
+//go:build unix
+
+// Package rsyncshell is the remote shell of an rsync that the server runs. Where ssh would open a connection, it hands rsync's standard
+// input and output, and the command line for the host, to the server, which carries them over a connection that it has.
+//
+// Listen makes the private socket on which the shell reports, and Accept waits for it. The shell itself (helper.go) is the same program
+// again: rsync starts what Command names, with what Environ holds.
+package rsyncshell
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Listener is a socket for one shell. It lies in a folder of its own that only this user may enter.
+type Listener struct {
+	dir    string
+	socket *net.UnixListener
+}
+
+// Listen makes the socket. The caller closes it.
+func Listen() (*Listener, error) {
+	dir, err := os.MkdirTemp("", "rsync-shell-") // with mode 0700
+	if err != nil {
+		return nil, err
+	}
+	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, "socket"), Net: "unix"})
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return &Listener{dir, socket}, nil
+}
+
+// Close removes the socket. A waiting Accept fails.
+func (l *Listener) Close() error {
+	l.socket.Close()
+	return os.RemoveAll(l.dir)
+}
+
+// Environ is the variable that rsync's environment must hold for the shell to find the listener.
+func (l *Listener) Environ() string { return socketVariable + "=" + l.socket.Addr().String() }
+
+// Command is the value of rsync's option --rsh: this program, as a shell.
+func Command() (string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	return "'" + strings.ReplaceAll(exe, "'", "''") + "' " + Name, nil // rsync knows no backslash here, but doubled quotes
+}
+
+// Peer is a shell that reported. Its user closes In and Out, and calls Exit once.
+type Peer struct {
+	Words   []string // the command for the host, its arguments, without the host's name
+	In, Out *os.File // what rsync writes to the shell and reads from it
+	conn    *net.UnixConn
+}
+
+// maxReport bounds what a shell may report, in bytes.
+const maxReport = 64 << 10
+
+// Accept waits for the shell. The listener serves no second one.
+func (l *Listener) Accept() (*Peer, error) {
+	conn, err := l.socket.AcceptUnix()
+	if err != nil {
+		return nil, err
+	}
+	l.socket.Close()
+	p := &Peer{conn: conn}
+	if err := p.receive(); err != nil {
+		p.close()
+		return nil, fmt.Errorf("the remote shell of rsync: %w", err)
+	}
+	return p, nil
+}
+
+// receive reads the report: its length in four bytes, which carry the descriptors, then the words, each ended by a zero byte.
+func (p *Peer) receive() error {
+	var head [4]byte
+	rights := make([]byte, syscall.CmsgSpace(2*4))
+	n, rightsLen, _, _, err := p.conn.ReadMsgUnix(head[:], rights)
+	if err != nil {
+		return err
+	}
+	if err := p.files(rights[:rightsLen]); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(p.conn, head[n:]); err != nil {
+		return err
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size > maxReport {
+		return fmt.Errorf("reports a command of %d bytes", size)
+	}
+	words := make([]byte, size)
+	if _, err := io.ReadFull(p.conn, words); err != nil {
+		return err
+	}
+	if p.Words = strings.Split(strings.TrimSuffix(string(words), "\x00"), "\x00"); len(p.Words) < 2 {
+		return fmt.Errorf("reports no command")
+	}
+	p.Words = p.Words[1:] // after the host's name
+	return nil
+}
+
+// files makes In and Out of the two descriptors in a control message.
+func (p *Peer) files(rights []byte) error {
+	messages, err := syscall.ParseSocketControlMessage(rights)
+	if err != nil || len(messages) != 1 {
+		return fmt.Errorf("hands over no descriptors: %v", err)
+	}
+	fds, err := syscall.ParseUnixRights(&messages[0])
+	if err != nil {
+		return err
+	}
+	var files []*os.File
+	for _, fd := range fds {
+		_ = syscall.SetNonblock(fd, true) // lets Close end a Read; the shell itself reads no more
+		files = append(files, os.NewFile(uintptr(fd), "rsync"))
+	}
+	if len(files) != 2 {
+		for _, f := range files {
+			f.Close()
+		}
+		return fmt.Errorf("hands over %d descriptors instead of 2", len(files))
+	}
+	p.In, p.Out = files[0], files[1]
+	return nil
+}
+
+func (p *Peer) close() {
+	for _, f := range []*os.File{p.In, p.Out} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	p.conn.Close()
+}
+
+// Exit ends the shell with the exit code of the command, 0 to 255.
+func (p *Peer) Exit(code int) {
+	_, _ = p.conn.Write([]byte{byte(code)})
+	p.close()
+}
