@@ -48,7 +48,7 @@ func TestTargetsTable(t *testing.T) {
 		{"sftp.transfer", "sftp-1mb", false, time.Second, 5 * time.Second},
 		{"rsync.sync", "rsync-100", false, 10 * time.Second, 30 * time.Second},
 		{"tunnel.create", "tunnel-create", false, 200 * time.Millisecond, time.Second},
-		{"vpn.wireguard_toggle", "vpn-toggle", true, 500 * time.Millisecond, 2 * time.Second},
+		{"vpn.wireguard_toggle", "vpn-toggle", false, 500 * time.Millisecond, 2 * time.Second},
 	}
 	rows := Targets()
 	if len(rows) != len(want) {
@@ -64,7 +64,7 @@ func TestTargetsTable(t *testing.T) {
 			t.Errorf("row %s has no scenario", r.Scenario)
 		}
 	}
-	if got := Defaults(); !slices.Equal(got, []string{"ssh-exec", "sftp-1mb", "rsync-100", "tunnel-create"}) {
+	if got := Defaults(); !slices.Equal(got, []string{"ssh-exec", "sftp-1mb", "rsync-100", "tunnel-create", "vpn-toggle"}) {
 		t.Errorf("Defaults() = %v", got)
 	}
 }

@@ -15,40 +15,78 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh/wgpeer"
 )
 
 // fakeProfile is the id of the fake host's profile.
 const fakeProfile = "fake"
 
+// fake is the fake host and, where scenarios toggle a VPN, a WireGuard peer with another fake host behind it.
+type fake struct {
+	host *fakessh.Host
+	peer *wgpeer.Peer // nil for none
+}
+
+// newFake starts the hosts and writes their profiles below dir.
+func newFake(dir, localRoot string, vpn bool) (*fake, error) {
+	var f fake
+	err := f.start(dir, localRoot, vpn)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot start the fake host: %w", err), f.close())
+	}
+	return &f, nil
+}
+
+func (f *fake) start(dir, localRoot string, vpn bool) (err error) {
+	if f.host, err = fakessh.Listen(fakessh.Options{}); err != nil {
+		return err
+	}
+	if !vpn {
+		return f.host.WriteProfile(dir, fakeProfile, localRoot)
+	}
+	if f.peer, err = wgpeer.Listen(wgpeer.Options{}); err != nil {
+		return err
+	}
+	return f.peer.WriteProfile(dir, fakeProfile, f.host, localRoot)
+}
+
+// close ends whatever has started.
+func (f *fake) close() error {
+	var errs []error
+	if f.peer != nil {
+		errs = append(errs, f.peer.Close())
+	}
+	if f.host != nil {
+		errs = append(errs, f.host.Close())
+	}
+	return errors.Join(errs...)
+}
+
 // startFake starts the fake host in this process.
-func startFake(work *workspace) (*target, error) {
-	t, host, err := newFake(work.dir, work.files)
+func startFake(work *workspace, want services) (*target, error) {
+	f, err := newFake(work.dir, work.files, want.vpn)
 	if err != nil {
 		return nil, harness("%w", err)
 	}
-	t.close = host.Close
+	return fakeTarget(work.dir, f.close)
+}
+
+// fakeTarget reads what newFake has written.
+func fakeTarget(dir string, closeFake func() error) (*target, error) {
+	t := &target{
+		kind: "fake", profileDir: filepath.Join(dir, "profiles"), secretDir: filepath.Join(dir, "secrets"),
+		echo: endpoint{fakessh.EchoHost, fakessh.EchoPort}, close: closeFake,
+	}
+	if err := t.readProfiles(); err != nil {
+		return nil, errors.Join(harness("the fake host's profiles: %w", err), closeFake())
+	}
 	return t, nil
 }
 
-func newFake(dir, localRoot string) (*target, *fakessh.Host, error) {
-	host, err := fakessh.Listen(fakessh.Options{})
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot start the fake host: %w", err)
-	}
-	if err := host.WriteProfile(dir, fakeProfile, localRoot); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("cannot write the fake host's profile: %w", err), host.Close())
-	}
-	return fakeTarget(dir), host, nil
-}
-
-func fakeTarget(dir string) *target {
-	return &target{
-		kind: "fake", profileDir: filepath.Join(dir, "profiles"), secretDir: filepath.Join(dir, "secrets"), profiles: []string{fakeProfile},
-		echo: endpoint{fakessh.EchoHost, fakessh.EchoPort},
-	}
-}
-
-const fakeHostName = "fake-host"
+const (
+	fakeHostName = "fake-host"
+	wireguard    = "wireguard" // its flag
+)
 
 // fakeReady is the line that the isolated fake host prints once it listens.
 type fakeReady struct {
@@ -57,26 +95,29 @@ type fakeReady struct {
 
 // fakeHostCommand is the other side of --isolate. It lives as long as its standard input is open, and so no longer than its parent.
 func fakeHostCommand() *cobra.Command {
-	return &cobra.Command{
+	var vpn bool
+	cmd := &cobra.Command{
 		Use:    fakeHostName + " DIR LOCALROOT",
 		Short:  "Run the fake host until standard input ends",
 		Hidden: true,
 		Args:   cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, host, err := newFake(args[0], args[1])
+			f, err := newFake(args[0], args[1], vpn)
 			if err != nil {
 				return harness("%w", err)
 			}
-			if err := json.NewEncoder(cmd.OutOrStdout()).Encode(fakeReady{host.Addr()}); err != nil {
-				return errors.Join(written(err), host.Close())
+			if err := json.NewEncoder(cmd.OutOrStdout()).Encode(fakeReady{f.host.Addr()}); err != nil {
+				return errors.Join(written(err), f.close())
 			}
 			_, _ = io.Copy(io.Discard, cmd.InOrStdin()) // however it ends, the parent is gone
-			if err := host.Close(); err != nil {
+			if err := f.close(); err != nil {
 				return harness("%w", err)
 			}
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&vpn, wireguard, false, "with a WireGuard peer")
+	return cmd
 }
 
 // Bounds on the isolated fake host's coming and going.
@@ -86,12 +127,12 @@ const (
 )
 
 // startIsolated starts this program again as the fake host.
-func startIsolated(ctx context.Context, work *workspace) (*target, error) {
+func startIsolated(ctx context.Context, work *workspace, want services) (*target, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, harness("cannot start the fake host: %w", err)
 	}
-	cmd := exec.Command(self, fakeHostName, work.dir, work.files)
+	cmd := exec.Command(self, fakeHostName, work.dir, work.files, fmt.Sprintf("--%s=%v", wireguard, want.vpn))
 	cmd.Stderr = os.Stderr
 	ownGroup(cmd) // Ctrl-C is for this process, which ends the host when it is done with it
 	stdin, err := cmd.StdinPipe()
@@ -113,8 +154,7 @@ func startIsolated(ctx context.Context, work *workspace) (*target, error) {
 		_ = cmd.Process.Kill()
 		return nil, harness("the fake host did not start: %w", errors.Join(unwrapped(readErr), cmd.Wait(), ctx.Err()))
 	}
-	t := fakeTarget(work.dir)
-	t.close = func() error {
+	return fakeTarget(work.dir, func() error {
 		stdin.Close()
 		kill := time.AfterFunc(fakeStop, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
@@ -122,6 +162,5 @@ func startIsolated(ctx context.Context, work *workspace) (*target, error) {
 			return fmt.Errorf("the fake host: %w", err)
 		}
 		return nil
-	}
-	return t, nil
+	})
 }

@@ -44,9 +44,9 @@ func openTarget(ctx context.Context, o *runOptions, work *workspace, want servic
 	case isURL(o.server):
 		t = &target{kind: "remote", profiles: o.profiles}
 	case o.isolate:
-		t, err = startIsolated(ctx, work)
+		t, err = startIsolated(ctx, work, want)
 	default:
-		t, err = startFake(work)
+		t, err = startFake(work, want)
 	}
 	if err != nil {
 		return nil, err
@@ -102,9 +102,17 @@ func profileTarget(dir string) (*target, error) {
 	if isDir(secrets) {
 		t.secretDir = secrets
 	}
+	if err := t.readProfiles(); err != nil {
+		return nil, usage("--target: %w", err)
+	}
+	return t, nil
+}
+
+// readProfiles notes the profiles in profileDir.
+func (t *target) readProfiles() error {
 	entries, err := os.ReadDir(t.profileDir)
 	if err != nil {
-		return nil, usage("--target: cannot read %s: %v; name fake or a folder with profiles/ and secrets/", t.profileDir, unwrapped(err))
+		return fmt.Errorf("cannot read %s: %v; name fake or a folder with profiles/ and secrets/", t.profileDir, unwrapped(err))
 	}
 	for _, e := range entries {
 		if !slices.Contains([]string{".json", ".yaml", ".yml"}, filepath.Ext(e.Name())) {
@@ -112,15 +120,15 @@ func profileTarget(dir string) (*target, error) {
 		}
 		p, err := readProfile(filepath.Join(t.profileDir, e.Name()))
 		if err != nil {
-			return nil, &exitError{exitUsage, err}
+			return err
 		}
 		t.hosts = append(t.hosts, p)
 		t.profiles = append(t.profiles, p.ID)
 	}
 	if len(t.profiles) == 0 {
-		return nil, usage("--target: no profile in %s: add one, such as web-01.json", t.profileDir)
+		return fmt.Errorf("no profile in %s: add one, such as web-01.json", t.profileDir)
 	}
-	return t, nil
+	return nil
 }
 
 func isDir(path string) bool {
@@ -132,13 +140,13 @@ func readProfile(file string) (hostProfile, error) {
 	var p hostProfile
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return p, fmt.Errorf("--target: cannot read %s: %v", file, unwrapped(err))
+		return p, fmt.Errorf("cannot read %s: %v", file, unwrapped(err))
 	}
 	if err := yaml.Unmarshal(data, &p); err != nil {
-		return p, fmt.Errorf("--target: %s: mend the profile", yamlProblem(file, err))
+		return p, fmt.Errorf("%s: mend the profile", yamlProblem(file, err))
 	}
 	if p.ID == "" {
-		return p, fmt.Errorf(`--target: %s: the profile has no id: add "id"`, file)
+		return p, fmt.Errorf(`%s: the profile has no id: add "id"`, file)
 	}
 	return p, nil
 }

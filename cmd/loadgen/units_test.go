@@ -176,7 +176,7 @@ func TestIsolatedFakeHostDiesWithItsParent(t *testing.T) {
 	if err := json.NewDecoder(lines).Decode(&ready); err != nil || ready.Addr == "" {
 		t.Fatalf("%+v, %v", ready, err)
 	}
-	if p, err := readProfile(filepath.Join(fakeTarget(dir).profileDir, fakeProfile+".json")); err != nil || p.ID != fakeProfile {
+	if p, err := readProfile(filepath.Join(dir, "profiles", fakeProfile+".json")); err != nil || p.ID != fakeProfile {
 		t.Errorf("profile %q, %v", p.ID, err)
 	}
 	parent.Close()
