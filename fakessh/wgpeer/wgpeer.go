@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -166,6 +167,12 @@ func (p *Peer) ClientAddr() netip.Prefix { return netip.PrefixFrom(p.clientAddr(
 
 // EchoAddr returns the host and port in the tunnel that send back what they get, over TCP and UDP.
 func (p *Peer) EchoAddr() string { return netip.AddrPortFrom(p.addr(), echoPort).String() }
+
+// Listen listens on a TCP port of the peer's address in the tunnel. The one who asked for the listener closes it before the peer.
+func (p *Peer) Listen(port uint16) (net.Listener, error) { return p.inside.listenTCP(port) }
+
+// ListenPacket is Listen for UDP.
+func (p *Peer) ListenPacket(port uint16) (net.PacketConn, error) { return p.inside.listenUDP(port) }
 
 // Close closes the SSH host, the services and the device, and waits for them. The error is that of the host.
 func (p *Peer) Close() error {

@@ -76,6 +76,7 @@ type Status struct {
 // Tunnels holds the peers that are up. It is safe for concurrent use; make one with New and Close it in the end.
 type Tunnels struct {
 	timeout time.Duration
+	life    time.Duration   // sessionLife, but for tests
 	ctx     context.Context // ends at Close
 	cancel  context.CancelFunc
 
@@ -97,7 +98,7 @@ func New(timeout time.Duration) *Tunnels {
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
-	t := &Tunnels{timeout: timeout, slots: map[string]*slot{}}
+	t := &Tunnels{timeout: timeout, life: sessionLife, slots: map[string]*slot{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
@@ -119,7 +120,7 @@ func (t *Tunnels) Up(ctx context.Context, p Peer) (Status, error) {
 		tun = nil
 	}
 	if tun != nil {
-		if time.Since(tun.lastHandshake()) > sessionLife {
+		if time.Since(tun.lastHandshake()) > t.life {
 			err = tun.shakeHands(ctx, &s.initiated)
 		}
 		return tun.status(), err
@@ -190,7 +191,7 @@ func (t *Tunnels) Close() {
 
 // bound ends ctx after the timeout and at Close.
 func (t *Tunnels) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("no answer within %v: %w", t.timeout, context.DeadlineExceeded))
+	ctx, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("no answer within %v", t.timeout))
 	stop := context.AfterFunc(t.ctx, cancel)
 	return ctx, func() {
 		stop()
