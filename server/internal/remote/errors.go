@@ -67,8 +67,16 @@ func sftpError(ctx context.Context, path string, err error) error {
 	}
 }
 
-// lost reports whether err means that the SFTP session is gone.
+// lost reports whether err means that the SFTP session is gone: it is none of the answers that a host gives, and no error of a file of
+// this machine.
 func lost(err error) bool {
-	return errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) ||
-		errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	var ours *Error
+	var answer *sftp.StatusError
+	var pathError *fs.PathError
+	var linkError *os.LinkError
+	return err != nil && !errors.As(err, &ours) && !errors.As(err, &answer) && !errors.As(err, &pathError) && !errors.As(err, &linkError) &&
+		!errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission)
 }

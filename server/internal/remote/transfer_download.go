@@ -58,7 +58,9 @@ func (m *mover) download(info fs.FileInfo) error {
 		}
 		err = &Error{Kind: Local, Path: m.local.Full, Err: err}
 	}
-	if !m.keeps(err) {
+	if m.keeps(err) {
+		m.note(tmp)
+	} else {
 		_ = m.local.root.Remove(tmp)
 	}
 	return err
@@ -99,17 +101,15 @@ func (m *mover) drain(out *os.File, in *sftp.File, tmp string, info fs.FileInfo)
 			err = &Error{Kind: Local, Path: m.local.Full, Err: e}
 		}
 	}()
-	var after fs.FileInfo
-	statErr := errors.New("not asked")
 	dst := &sink{m: m, w: out}
-	err = m.fetch(in, m.bytes, limitOf(info), dst, func() { after, statErr = in.Stat() })
+	after, err := m.fetch(in, m.bytes, limitOf(info), dst)
 	if err != nil {
 		if dst.err != nil {
 			return &Error{Kind: Local, Path: m.local.Full, Err: dst.err}
 		}
 		return sftpError(m.ctx, m.remote, err)
 	}
-	m.warnIfChanged(m.remote, info, func() (fs.FileInfo, error) { return after, statErr })
+	m.warnIfChanged(m.remote, info, after)
 	err = out.Chmod(m.mode(info.Mode()))
 	if err == nil && m.tree && m.Resume {
 		err = m.local.root.Chtimes(tmp, info.ModTime(), info.ModTime())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"sync"
 
 	"github.com/pkg/sftp"
@@ -35,13 +36,29 @@ func (p *piece) get(f *sftp.File, n int64) {
 // unbounded is the end of a file whose size is not known.
 const unbounded = 1 << 62
 
-// fetch reads f from off to end, or to where f ends before, and writes it to w in order. When all is asked for it calls last, which may
-// make one request more. Unlike pkg/sftp's WriteTo it neither asks for the size nor reads beyond it, and it waits for the bandwidth
-// limit before it asks for data, not after.
-func (c *carrier) fetch(f *sftp.File, off, end int64, w io.Writer, last func()) error {
+// fetch reads f from off to end, or to where f ends before, and writes it to w in order. It returns what f is at the end, asked beside
+// the last reads, or nil where that failed after all of them had succeeded.
+//
+// Unlike pkg/sftp's WriteTo it neither asks for the size nor reads beyond it, and waits for the bandwidth limit before it asks for
+// data, not after. And it believes no end of file before end unless the session still answers: pkg/sftp reports a session that broke
+// while a request was written as io.EOF too.
+func (c *carrier) fetch(f *sftp.File, off, end int64, w io.Writer) (fs.FileInfo, error) {
 	if end == unbounded {
-		return c.fetchInTurn(f, off, w)
+		if err := c.fetchInTurn(f, off, w); err != nil {
+			return nil, err
+		}
+		return f.Stat()
 	}
+	var after fs.FileInfo
+	short, err := c.fetchAtOnce(f, off, end, w, func() { after, _ = f.Stat() })
+	if err == nil && short {
+		return f.Stat()
+	}
+	return after, err
+}
+
+// fetchAtOnce has many reads in flight. It reports whether f ended before end. When all is asked for it calls last.
+func (c *carrier) fetchAtOnce(f *sftp.File, off, end int64, w io.Writer, last func()) (short bool, err error) {
 	ctx, stop := context.WithCancel(c.ctx)
 	var work sync.WaitGroup
 	defer work.Wait()
@@ -59,11 +76,11 @@ func (c *carrier) fetch(f *sftp.File, off, end int64, w io.Writer, last func()) 
 		defer close(requests)
 		defer close(inOrder)
 		c.request(ctx, off, end, requests, inOrder)
-		if last != nil && ctx.Err() == nil {
+		if ctx.Err() == nil {
 			last()
 		}
 	})
-	return deliver(inOrder, w, c.ctx)
+	return deliver(c.ctx, inOrder, w)
 }
 
 // request hands out requests for the bytes from off to end as the bandwidth allows, until ctx ends.
@@ -83,25 +100,25 @@ func (c *carrier) request(ctx context.Context, off, end int64, requests, inOrder
 	}
 }
 
-// deliver writes the pieces to w as they come in.
-func deliver(inOrder <-chan *piece, w io.Writer, ctx context.Context) error {
+// deliver writes the pieces to w as they come in, and reports whether the file ended before the last of them.
+func deliver(ctx context.Context, inOrder <-chan *piece, w io.Writer) (short bool, err error) {
 	for p := range inOrder {
 		<-p.done
 		if len(p.data) > 0 {
 			if _, err := w.Write(p.data); err != nil {
-				return err
+				return false, err
 			}
 		}
 		err := p.err
 		pieces.Put(p)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return true, nil
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
-	return context.Cause(ctx)
+	return false, context.Cause(ctx)
 }
 
 // fetchInTurn reads a file of unknown size, one piece after another.

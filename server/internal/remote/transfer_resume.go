@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -12,16 +13,21 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/pkg/sftp"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 )
 
-// What a cut transfer keeps is not taken at its word. Its last bytes are moved again: writes in flight at the cut may have left holes
-// there. The block before them must be equal on both sides. A resumed upload is then read back and compared as a whole, since other hands
-// can reach the temporary file; a resumed download goes on only when the source has the size and time that it had, and compares samples of
-// what it has with the source, for reading all of it again would be no resumption.
+// What a cut transfer keeps is not taken at its word.
+//
+// An upload's last bytes are moved again, since writes in flight at the cut may have left holes there; the block before them must be that
+// of the source; and in the end the host's copy is read back and compared as a whole. Where it differs, the upload starts over.
+//
+// A download's bytes are kept together with their SHA-256, and only when the transfer ended in an orderly way. It goes on where the
+// source has still the size and time that it had, the kept bytes have that SHA-256, and samples of them are those of the source. Comparing
+// all of it would mean to read all of it again; File.Verify does so.
 const (
 	overlap = inFlight * pieceSize
 	sample  = 64 << 10
@@ -142,17 +148,18 @@ func sameBlock(a, b io.ReaderAt, end int64) (bool, error) {
 	return equalAt(a, b, end-n, n)
 }
 
+// equalAt compares n bytes at off. A side that ends before is an error, since a broken session looks like that too.
 func equalAt(a, b io.ReaderAt, off, n int64) (bool, error) {
 	x, y := make([]byte, n), make([]byte, n)
-	i, err := a.ReadAt(x, off)
-	if err != nil && err != io.EOF {
-		return false, err
+	for _, side := range []struct {
+		r   io.ReaderAt
+		buf []byte
+	}{{a, x}, {b, y}} {
+		if got, err := side.r.ReadAt(side.buf, off); got < len(side.buf) {
+			return false, err
+		}
 	}
-	j, err := b.ReadAt(y, off)
-	if err != nil && err != io.EOF {
-		return false, err
-	}
-	return i == j && string(x[:i]) == string(y[:j]), nil
+	return bytes.Equal(x, y), nil
 }
 
 func seek(f io.Seeker, at int64) error {
@@ -181,46 +188,69 @@ func (m *mover) startOver() {
 	m.bytes, m.kept = 0, 0
 }
 
+// sumSuffix makes the name of the file that holds the SHA-256 of a kept download out of the latter's.
+const sumSuffix = ".sum.part"
+
+// note leaves the SHA-256 of what was written to tmp.
+func (m *mover) note(tmp string) {
+	if m.local.root.WriteFile(tmp+sumSuffix, []byte(hexSum(m.sum)), 0o600) != nil {
+		_ = m.local.root.Remove(tmp)
+	}
+}
+
 // continueDownload opens what an earlier download kept at tmp, at the place where it goes on, or removes it and returns nil.
 func (m *mover) continueDownload(tmp string, in *sftp.File, info fs.FileInfo) (*os.File, error) {
 	root := m.local.root
-	local := func(err error) error { return &Error{Kind: Local, Path: m.local.Full, Err: err} }
-	kept, err := root.Lstat(tmp)
-	if errors.Is(err, fs.ErrNotExist) {
-		if !m.tree {
-			m.local.dir().removeKept(func(base string) bool { return base == filepath.Base(m.local.name) })
-		}
+	noted, err := root.ReadFile(tmp + sumSuffix)
+	if err != nil && !m.tree {
+		m.local.dir().removeKept(func(base string) bool { return base == filepath.Base(m.local.name) })
+	}
+	_ = root.Remove(tmp + sumSuffix) // it is not true any more once a byte is written
+	out, openErr := root.OpenFile(tmp, os.O_RDWR|syscall.O_NONBLOCK, 0)
+	switch {
+	case errors.Is(openErr, fs.ErrNotExist):
 		return nil, nil
+	case openErr != nil:
+		return nil, &Error{Kind: Local, Path: m.local.Full, Err: openErr}
 	}
-	if err != nil {
-		return nil, local(err)
+	same, sampleErr := false, error(nil)
+	if err == nil {
+		same, sampleErr = m.trust(out, tmp, in, info, string(noted))
 	}
-	at := resumeAt(kept.Size(), info.Size())
-	if !kept.Mode().IsRegular() || at == 0 {
-		return nil, root.Remove(tmp)
-	}
-	out, err := root.OpenFile(tmp, os.O_RDWR, 0)
-	if err != nil {
-		return nil, local(err)
-	}
-	same, err := m.sameSamples(in, out, at)
-	if err == nil && same {
-		if err = errors.Join(out.Truncate(at), m.keep(out, at)); err == nil {
-			return out, nil
-		}
-		err = local(err)
+	if same {
+		return out, nil
 	}
 	out.Close()
-	if err == nil {
-		err = root.Remove(tmp)
+	m.startOver()
+	if sampleErr != nil {
+		return nil, sampleErr
 	}
-	return nil, err
+	if err := root.Remove(tmp); err != nil {
+		return nil, &Error{Kind: Local, Path: m.local.Full, Err: err}
+	}
+	return nil, nil
+}
+
+// trust takes over the kept bytes in out if they have the SHA-256 that was noted and are those of the source as far as samples tell.
+func (m *mover) trust(out *os.File, tmp string, in *sftp.File, info fs.FileInfo, noted string) (bool, error) {
+	kept, err := out.Stat()
+	if err != nil || !kept.Mode().IsRegular() || kept.Size() == 0 || kept.Size() > info.Size() {
+		return false, nil
+	}
+	if err := m.keep(out, kept.Size()); err != nil || hexSum(m.sum) != noted {
+		return false, nil
+	}
+	same, err := m.sameSamples(in, out, kept.Size())
+	if err != nil { // the session, as what is kept was read just now; let the next call have it
+		m.note(tmp)
+	}
+	return same, err
 }
 
 // sameSamples compares blocks spread over the first end bytes.
 func (m *mover) sameSamples(in *sftp.File, out *os.File, end int64) (bool, error) {
 	for i := range int64(samples) {
-		same, err := sameBlock(in, out, end-end/samples*i)
+		same, err := sameBlock(out, in, end-end/samples*i)
 		if err != nil {
 			return false, sftpError(m.ctx, m.remote, err)
 		}

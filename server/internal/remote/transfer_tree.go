@@ -302,8 +302,11 @@ func (c *carrier) downloadTree(info fs.FileInfo) error {
 	c.tree = true
 	d := downloader{c}
 	levels := c.walk(member{".", info}, d.list)
-	err := c.moveTree(d, levels)
-	return err
+	if _, err := c.s.Lstat(c.Remote); err != nil { // pkg/sftp ends a list early when the session breaks, and says nothing
+		c.fail(".", sftpError(c.ctx, c.Remote, err))
+		return c.verdict()
+	}
+	return c.moveTree(d, levels)
 }
 
 // downloader makes items on this machine.

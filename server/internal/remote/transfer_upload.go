@@ -51,7 +51,9 @@ func (m *mover) upload() error {
 	}
 	if err != nil {
 		err = sftpError(m.ctx, m.remote, err)
-		if !m.keeps(err) {
+		if m.keeps(err) {
+			m.forget(tmp)
+		} else {
 			m.discard(tmp)
 		}
 		return err
@@ -69,8 +71,9 @@ func (m *mover) openUpload(in *os.File, info os.FileInfo) (out *sftp.File, tmp s
 	} else {
 		tmp = temporary(path.Dir(m.remote), path.Base(m.remote))
 	}
-	if out, err = m.createRemote(tmp); err == nil && !m.Resume {
-		m.remember(tmp)
+	m.remember(tmp) // before the request is out: should its answer be lost, the file may be there
+	if out, err = m.createRemote(tmp); err != nil && !lost(err) && m.ctx.Err() == nil {
+		m.forget(tmp)
 	}
 	return out, tmp, err
 }
@@ -136,7 +139,9 @@ func (m *mover) fill(out *sftp.File, in *os.File, tmp string, info os.FileInfo) 
 		return &Error{Kind: Local, Path: m.local.Full, Err: src.err}
 	}
 	if err == nil {
-		m.warnIfChanged(m.local.Full, info, in.Stat)
+		if after, e := in.Stat(); e == nil {
+			m.warnIfChanged(m.local.Full, info, after)
+		}
 	}
 	return err
 }
@@ -150,13 +155,12 @@ func limitOf(info fs.FileInfo) int64 {
 	return info.Size()
 }
 
-// warnIfChanged compares what a file is after it was read with what it was before.
-func (m *mover) warnIfChanged(name string, before fs.FileInfo, stat func() (fs.FileInfo, error)) {
-	after, err := stat()
+// warnIfChanged compares what a file is after it was read, if that is known, with what it was before.
+func (m *mover) warnIfChanged(name string, before, after fs.FileInfo) {
 	switch {
-	case before.Size() != 0 && m.bytes < before.Size():
+	case m.bytes < before.Size():
 		m.warn(name, fmt.Errorf("it shrank from %d to %d bytes while it was read", before.Size(), m.bytes))
-	case err != nil:
+	case after == nil:
 	case after.Size() != before.Size():
 		m.warn(name, fmt.Errorf("its size changed from %d to %d bytes while it was read; %d were moved", before.Size(), after.Size(), m.bytes))
 	case !after.ModTime().Equal(before.ModTime()):
@@ -196,17 +200,14 @@ func (m *mover) compare(name string) error {
 	}
 	defer in.Close()
 	again := sha256.New()
-	if err := m.fetch(in, 0, m.bytes, again, nil); err != nil {
-		return err
-	}
-	info, err := in.Stat()
+	info, err := m.fetch(in, 0, m.bytes, again)
 	if err != nil {
 		return err
 	}
 	if got, want := hexSum(again), hexSum(m.sum); got != want {
 		return &Error{Kind: Corrupted, Path: m.remote, Err: fmt.Errorf("the host's copy has SHA-256 %s instead of %s", got, want)}
 	}
-	if m.Direction == Upload && info.Size() > m.bytes {
+	if m.Direction == Upload && info != nil && info.Size() > m.bytes {
 		return &Error{Kind: Corrupted, Path: m.remote, Err: fmt.Errorf("the host's copy has %d bytes instead of %d", info.Size(), m.bytes)}
 	}
 	return nil
