@@ -18,7 +18,7 @@ import (
 type conn struct {
 	id       int64
 	client   *ssh.Client
-	wire     *failFast
+	wire     *wire
 	jump     *Lease        // slot on the jump host's connection that carries this one, or nil
 	born     time.Time     // when it was ready
 	dialTime time.Duration // how long it took
@@ -49,7 +49,7 @@ func (p *Pool) dial(ctx context.Context, t *profile.Target) (*conn, error) {
 	defer cancel()
 	transport, jump, err := p.dialTransport(ctx, t)
 	if err == nil {
-		wire := &failFast{Conn: transport}
+		wire := newWire(transport)
 		var client *ssh.Client
 		if client, err = handshake(ctx, wire, t); err == nil {
 			now := time.Now()
@@ -121,20 +121,4 @@ func handshake(ctx context.Context, transport net.Conn, t *profile.Target) (*ssh
 func brokeOff(err error) bool {
 	var netErr net.Error
 	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &netErr)
-}
-
-// failFast closes a connection at its first read error. x/crypto, once its reader has failed, can still take a request to open a channel
-// and then wait for the answer for ever; here the write of that request fails.
-type failFast struct {
-	net.Conn
-	broken atomic.Bool // set before any channel learns of the end
-}
-
-func (c *failFast) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if err != nil {
-		c.broken.Store(true)
-		c.Close()
-	}
-	return n, err
 }

@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 	"strconv"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -18,11 +18,10 @@ import (
 // Forwarded connections share the connections that are there. They take no slot: OpenSSH's MaxSessions, which slots stand for, does
 // not count them.
 
-// probeTimeout is how long a connection may take to answer whether it is alive; probeEvery is how often one with listeners is asked.
-const (
-	probeTimeout = 10 * time.Second
-	probeEvery   = 15 * time.Second
-)
+// probing says how often a connection with listeners is asked whether it is alive, and how long it may take to answer.
+type probing struct{ every, timeout time.Duration }
+
+var defaultProbing = probing{every: 15 * time.Second, timeout: 10 * time.Second}
 
 // ErrBroken is what a Stream's Read and Write return when the SSH connection has broken, so that the end of what arrived is not taken for
 // its orderly end.
@@ -49,6 +48,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 
 // Write implements io.Writer.
 func (s *Stream) Write(p []byte) (int, error) {
+	s.lease.conn.wire.room()
 	n, err := s.ch.Write(p)
 	return n, s.lease.endOf(err)
 }
@@ -149,7 +149,7 @@ func (p *Pool) Dial(ctx context.Context, t *profile.Target, host string, port in
 			lease.Release()
 			return nil, &Error{Kind: KindRefused, Addr: t.Addr, Err: fmt.Errorf("the host did not connect to %s: %w", addr, refused)}
 		case ctx.Err() != nil:
-			lease.probe(time.Time{})
+			p.probe(lease.conn, time.Time{})
 			return nil, &Error{Kind: KindRefused, Addr: t.Addr, Err: fmt.Errorf("the host did not connect to %s in time: %w", addr, context.Cause(ctx))}
 		}
 		lease.drop()
@@ -173,14 +173,16 @@ func directOpen(host string, port int, from net.Addr) []byte {
 	return ssh.Marshal(open)
 }
 
-// Listener is an address on which the host listens for us. Its user accepts until Accept fails, and calls Close once.
+// Listener is an address on which the host listens for us. Its user accepts until Accept fails, and calls Close.
 type Listener struct {
 	Info
 	Port  int // the host's choice, where 0 was asked for
 	l     net.Listener
+	pool  *Pool
 	lease *Lease
-	check *time.Timer
-	ended atomic.Bool
+
+	mu    sync.Mutex
+	check *time.Timer // nil once closed
 }
 
 // Listen has t listen on host and port (0 for one of its choice). The error is an *Error, of KindRefused when t would not, or ErrClosed.
@@ -195,7 +197,7 @@ func (p *Pool) Listen(ctx context.Context, t *profile.Target, host string, port 
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		lease.probe(time.Time{})
+		p.probe(lease.conn, time.Time{})
 		return nil, waitError(ctx, t.Addr, "the host did not say in time whether it listens on "+addr)
 	case errors.Is(err, errEnded), brokeOff(err), lease.conn.wire.broken.Load():
 		lease.drop()
@@ -204,8 +206,10 @@ func (p *Pool) Listen(ctx context.Context, t *profile.Target, host string, port 
 		lease.Release()
 		return nil, &Error{Kind: KindRefused, Addr: t.Addr, Err: fmt.Errorf("the host does not listen on %s: the port is taken, or forbidden there", addr)}
 	}
-	ln := &Listener{Info: lease.Info, Port: l.Addr().(*net.TCPAddr).Port, l: l, lease: lease}
-	ln.check = time.AfterFunc(probeEvery, ln.recheck)
+	ln := &Listener{Info: lease.Info, Port: l.Addr().(*net.TCPAddr).Port, l: l, pool: p, lease: lease}
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	ln.check = time.AfterFunc(p.probing.every, ln.recheck)
 	return ln, nil
 }
 
@@ -257,9 +261,16 @@ func (l *Listener) Accept() (*Stream, error) {
 const closeWait = time.Second
 
 // Close has the host stop listening; streams accepted before go on, unless pooling is off. Accept must be called until it fails, or the SSH connection stalls.
+// Further calls do nothing.
 func (l *Listener) Close() {
-	l.ended.Store(true)
-	l.check.Stop()
+	l.mu.Lock()
+	check := l.check
+	l.check = nil
+	l.mu.Unlock()
+	if check == nil {
+		return
+	}
+	check.Stop()
 	done := make(chan struct{})
 	go func() { defer close(done); l.l.Close() }()
 	wait := time.NewTimer(closeWait)
@@ -267,29 +278,31 @@ func (l *Listener) Close() {
 	select {
 	case <-done:
 	case <-wait.C:
-		l.lease.probe(time.Time{})
+		l.pool.probe(l.lease.conn, time.Time{})
 	}
 	l.lease.Release()
 }
 
 // recheck probes the connection unless another listener had it probed a moment ago.
 func (l *Listener) recheck() {
-	if l.ended.Load() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.check == nil {
 		return
 	}
-	l.lease.probe(time.Now().Add(-probeEvery / 2))
-	l.check.Reset(probeEvery)
+	every := l.pool.probing.every
+	l.pool.probe(l.lease.conn, time.Now().Add(-every/2))
+	l.check.Reset(every)
 }
 
 // probe asks the host in the background whether it is alive, unless it was asked since, and ends the connection when no answer comes:
 // whoever uses it then learns of that.
-func (l *Lease) probe(since time.Time) {
-	c := l.conn
+func (p *Pool) probe(c *conn, since time.Time) {
 	if c.probed.Load() > since.UnixNano() && !since.IsZero() || !c.probing.CompareAndSwap(false, true) {
 		return
 	}
 	c.probed.Store(time.Now().UnixNano())
-	late := time.AfterFunc(probeTimeout, func() { c.client.Close() })
+	late := time.AfterFunc(p.probing.timeout, func() { c.client.Close() })
 	go func() {
 		_, _, _ = c.client.SendRequest("keepalive@openssh.com", true, nil) // any answer will do
 		late.Stop()

@@ -76,8 +76,9 @@ type Pool struct {
 	mu     sync.Mutex // guards groups; taken before a group's mutex, never after
 	groups map[string]*group
 
-	nextID atomic.Int64
-	count  counters
+	nextID  atomic.Int64
+	probing probing
+	count   counters
 }
 
 type counters struct {
@@ -88,7 +89,7 @@ type counters struct {
 // New returns an empty pool.
 func New(cfg Config) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Pool{cfg: cfg.withDefaults(), ctx: ctx, cancel: cancel, groups: map[string]*group{}}
+	return &Pool{cfg: cfg.withDefaults(), ctx: ctx, cancel: cancel, groups: map[string]*group{}, probing: defaultProbing}
 }
 
 // Run closes connections and SFTP sessions that have been idle for IdleTimeout, until ctx ends.

@@ -1,0 +1,129 @@
+package pool
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	wireRoom  = 256 << 10              // bytes on their way before room makes those wait who carry streams
+	wireFlush = 200 * time.Millisecond // for what is on its way when the connection closes
+	wireKeep  = 1 << 20                // a larger buffer is given back once it was sent
+)
+
+// wire is the transport below an SSH connection. It mends two things that x/crypto leaves open.
+//
+// Write never waits for the peer. x/crypto answers some messages from the goroutine that reads, and a host made with the same library
+// does, too: when each end waits until the other reads, neither does. What is held back is bounded by the windows that the host has
+// granted, and by room.
+//
+// The first read error closes the connection. x/crypto, once its reader has failed, can still take a request to open a channel and then
+// wait for the answer for ever; here the write of that request fails.
+type wire struct {
+	net.Conn
+	broken atomic.Bool // set before any channel learns of the end
+
+	mu      sync.Mutex
+	work    sync.Cond // pending is not empty, or closing
+	sent    sync.Cond // pending was taken, or nothing more is
+	pending []byte
+	closing bool
+	err     error
+	done    chan struct{} // closed when the sender has ended
+}
+
+// newWire wraps c and starts its sender, which Close ends.
+func newWire(c net.Conn) *wire {
+	w := &wire{Conn: c, done: make(chan struct{})}
+	w.work.L, w.sent.L = &w.mu, &w.mu
+	go w.send()
+	return w
+}
+
+// Read implements io.Reader.
+func (w *wire) Read(p []byte) (int, error) {
+	n, err := w.Conn.Read(p)
+	if err != nil {
+		w.broken.Store(true)
+		w.fail(err)
+		w.Conn.Close()
+	}
+	return n, err
+}
+
+// Write implements io.Writer. It returns before p is sent, so an error comes with a later Write.
+func (w *wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return 0, w.err
+	}
+	if w.closing {
+		return 0, net.ErrClosed
+	}
+	if w.pending = append(w.pending, p...); len(w.pending) == len(p) {
+		w.work.Signal()
+	}
+	return len(p), nil
+}
+
+// room waits until little is on its way, or nothing more will be sent. Whoever has much to write calls it before each write.
+func (w *wire) room() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.pending) >= wireRoom && w.err == nil && !w.closing {
+		w.sent.Wait()
+	}
+}
+
+// send writes what is pending, many packets at once under load, until the connection closes or fails.
+func (w *wire) send() {
+	defer close(w.done)
+	var spare []byte
+	for {
+		w.mu.Lock()
+		for len(w.pending) == 0 && w.err == nil && !w.closing {
+			w.work.Wait()
+		}
+		batch := w.pending
+		w.pending = spare[:0]
+		w.sent.Broadcast()
+		failed := w.err != nil
+		w.mu.Unlock()
+		if failed || len(batch) == 0 {
+			return
+		}
+		if _, err := w.Conn.Write(batch); err != nil {
+			w.fail(err)
+			return
+		}
+		if spare = batch; cap(spare) > wireKeep {
+			spare = nil
+		}
+	}
+}
+
+func (w *wire) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+	w.work.Signal()
+	w.sent.Broadcast()
+}
+
+// Close sends what is pending, for a moment at most, and closes the connection.
+func (w *wire) Close() error {
+	w.mu.Lock()
+	w.closing = true
+	w.work.Signal()
+	w.sent.Broadcast()
+	w.mu.Unlock()
+	late := time.AfterFunc(wireFlush, func() { w.Conn.Close() })
+	<-w.done
+	late.Stop()
+	return w.Conn.Close()
+}
