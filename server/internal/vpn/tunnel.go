@@ -51,6 +51,7 @@ type tunnel struct {
 	device   *device.Device
 	link     link
 	name     string // of the interface
+	opened   time.Time
 	resolver *net.Resolver
 	ctx      context.Context // ends at close
 	cancel   context.CancelFunc
@@ -82,6 +83,7 @@ func open(ctx context.Context, p Peer) (*tunnel, error) {
 	if t.name, err = l.Name(); err == nil {
 		err = t.configure(endpoint)
 	}
+	t.opened = time.Now()
 	if err == nil {
 		err = t.device.Up()
 	}
@@ -145,13 +147,12 @@ func (t *tunnel) keepAlive() {
 	}
 }
 
-// shakeHands returns once the peer has answered a handshake. initiated is when the last one was initiated with these keys, and is kept.
-func (t *tunnel) shakeHands(ctx context.Context, initiated *time.Time) error {
+// shakeHands returns once a handshake has completed after since. initiated is when the last one was initiated with these keys, and is kept.
+func (t *tunnel) shakeHands(ctx context.Context, since time.Time, initiated *time.Time) error {
 	peer := t.device.LookupPeer(t.peer.PublicKey)
 	if peer == nil { // wireguard-go ignores a peer with our own key
 		return t.fail(KindUnreachable, errors.New("its public key belongs to our own private key: exchange one of them"))
 	}
-	start := time.Now()
 	for wait := firstRetry; ; wait = min(2*wait, maxRetry) {
 		if !sleep(ctx, time.Until(initiated.Add(spacing))) {
 			return t.noAnswer(ctx)
@@ -163,7 +164,7 @@ func (t *tunnel) shakeHands(ctx context.Context, initiated *time.Time) error {
 		if err := peer.SendHandshakeInitiation(false); err != nil {
 			return t.fail(KindUnreachable, fmt.Errorf("cannot send to %s: %w", t.peer.Endpoint, err))
 		}
-		if t.answered(ctx, start, wait) {
+		if t.answered(ctx, since, wait) {
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -172,10 +173,10 @@ func (t *tunnel) shakeHands(ctx context.Context, initiated *time.Time) error {
 	}
 }
 
-// answered waits until a handshake has completed after start.
-func (t *tunnel) answered(ctx context.Context, start time.Time, wait time.Duration) bool {
+// answered waits until a handshake has completed after since.
+func (t *tunnel) answered(ctx context.Context, since time.Time, wait time.Duration) bool {
 	for deadline := time.Now().Add(wait); ; {
-		if t.lastHandshake().After(start) {
+		if t.lastHandshake().After(since) {
 			return true
 		}
 		left := time.Until(deadline)
@@ -222,6 +223,16 @@ func (t *tunnel) lastHandshake() time.Time {
 		return time.Time{}
 	}
 	return time.Unix(sec, nsec)
+}
+
+// alive is false once the device has ended by itself, since its interface has gone.
+func (t *tunnel) alive() bool {
+	select {
+	case <-t.device.Wait():
+		return false
+	default:
+		return true
+	}
 }
 
 func (t *tunnel) status() Status {

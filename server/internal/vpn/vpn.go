@@ -115,20 +115,20 @@ func (t *Tunnels) Up(ctx context.Context, p Peer) (Status, error) {
 	}
 	defer s.giveUp()
 	tun := s.current()
-	if tun != nil && !tun.peer.equal(&p) {
+	if tun != nil && (!tun.alive() || !tun.peer.equal(&p)) {
 		s.replace(nil).close()
 		tun = nil
 	}
 	if tun != nil {
 		if time.Since(tun.lastHandshake()) > t.life {
-			err = tun.shakeHands(ctx, &s.initiated)
+			err = tun.shakeHands(ctx, time.Now(), &s.initiated)
 		}
 		return tun.status(), err
 	}
 	if tun, err = open(ctx, p); err != nil {
 		return Status{}, err
 	}
-	if err := tun.shakeHands(ctx, &s.initiated); err != nil {
+	if err := tun.shakeHands(ctx, tun.opened, &s.initiated); err != nil {
 		tun.close()
 		return Status{}, err
 	}
@@ -169,7 +169,7 @@ func (t *Tunnels) tunnel(name string) *tunnel {
 // Dial connects to addr (host:port) behind the peer over TCP. The connection is closed when the tunnel is. The error is an *Error, or
 // that of the dial.
 func (t *Tunnels) Dial(ctx context.Context, name, addr string) (net.Conn, error) {
-	if tun := t.tunnel(name); tun != nil {
+	if tun := t.tunnel(name); tun != nil && tun.alive() {
 		return tun.dial(ctx, addr)
 	}
 	return nil, downError(name)
