@@ -7,7 +7,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
 
@@ -21,10 +20,10 @@ func Text(w io.Writer, d *result.Doc) error {
 	for _, line := range v.About {
 		fmt.Fprintln(b, fit(line, textWidth))
 	}
-	textTargets(b, v.Targets)
+	textTargets(b, &v)
 	textCells(b, v.Cells)
 	textArms(b, v.Arms)
-	textChecks(b, v.Checks)
+	textChecks(b, &v)
 	textErrors(b, v.Errors)
 	for _, warning := range v.Warnings {
 		fmt.Fprintf(b, "\n%s\n", warning)
@@ -36,34 +35,15 @@ func Text(w io.Writer, d *result.Doc) error {
 	return b.Flush()
 }
 
-func textTargets(w io.Writer, rows []targetRow) {
+func textTargets(w io.Writer, v *view) {
 	t := table{head: []string{"Targets", "scenario", "step", "", "value", "band", "target", "acceptable"}, right: "value"}
-	for _, r := range rows {
+	for _, r := range v.Targets {
 		t.add(r.Operation, r.Scenario, r.Step, r.Statistic, r.Value, r.Band, r.Target, r.Acceptable)
 	}
 	t.write(w)
-	for _, line := range remarks(rows) {
+	for _, line := range v.Remarks {
 		fmt.Fprint(w, wrap("  ", line, textWidth))
 	}
-}
-
-// remarks says why rows are acceptable or without data, those with one reason together.
-func remarks(rows []targetRow) []string {
-	var reasons []string
-	of := map[string][]string{}
-	for _, r := range rows {
-		if r.Band != string(loadgen.BandAcceptable) && r.Band != string(loadgen.BandNoData) {
-			continue
-		}
-		if of[r.Why] == nil {
-			reasons = append(reasons, r.Why)
-		}
-		of[r.Why] = append(of[r.Why], r.Scenario)
-	}
-	for i, why := range reasons {
-		reasons[i] = strings.Join(of[why], ", ") + ": " + why
-	}
-	return reasons
 }
 
 func textCells(w io.Writer, rows []cellRow) {
@@ -85,12 +65,11 @@ func textArms(w io.Writer, rows []armRow) {
 	t.write(w)
 }
 
-func textChecks(w io.Writer, rows []thresholdRow) {
-	t := table{head: []string{"Thresholds", "", "measured", ""}}
-	for _, r := range rows {
-		t.add(r.Cell, r.Expr, r.Value, r.Result)
+// textChecks counts the thresholds; the verdict names those that failed.
+func textChecks(w io.Writer, v *view) {
+	if len(v.Checks) > 0 {
+		fmt.Fprintf(w, "\nThresholds: %s\n", v.Held)
 	}
-	t.write(w)
 }
 
 func textErrors(w io.Writer, rows []errorRow) {

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
 
@@ -21,10 +22,13 @@ type view struct {
 	About    []string // facts of the run, a line each
 	Command  string
 	Targets  []targetRow
+	Remarks  []string // why rows of Targets are acceptable or without data
 	Cells    []cellRow
 	Arms     []armRow
 	Errors   []errorRow
 	Checks   []thresholdRow
+	Missed   int    // of Checks
+	Held     string // how many of Checks held, in words
 	Warnings []string
 }
 
@@ -70,12 +74,19 @@ func newView(d *result.Doc) view {
 		}
 		for _, t := range s.Thresholds {
 			v.Checks = append(v.Checks, newThreshold(s, t))
+			if !t.OK {
+				v.Missed++
+			}
 		}
 		if base := baseOf(d, s); base != nil {
 			v.Arms = append(v.Arms, newArm(base, s))
 		}
 	}
 	v.sayOnce()
+	v.Remarks = remarks(v.Targets)
+	if v.Held = fmt.Sprintf("all %d held", len(v.Checks)); v.Missed > 0 {
+		v.Held = fmt.Sprintf("%d of %d failed", v.Missed, len(v.Checks))
+	}
 	if !d.Generator.Valid {
 		v.Warnings = append(v.Warnings, "The load generator was too late or too busy: do not believe these figures.")
 	}
@@ -133,6 +144,25 @@ func newTarget(s *result.Scenario) targetRow {
 		Value: nanos(g.ValueNS), Band: clean(string(g.Band)),
 		Target: "< " + bound(g.TargetNS), Acceptable: "≤ " + bound(g.AcceptableNS), Why: clean(g.Why),
 	}
+}
+
+// remarks says why rows are acceptable or without data, those with one reason together.
+func remarks(rows []targetRow) []string {
+	var reasons []string
+	of := map[string][]string{}
+	for _, r := range rows {
+		if r.Band != string(loadgen.BandAcceptable) && r.Band != string(loadgen.BandNoData) {
+			continue
+		}
+		if of[r.Why] == nil {
+			reasons = append(reasons, r.Why)
+		}
+		of[r.Why] = append(of[r.Why], r.Scenario)
+	}
+	for i, why := range reasons {
+		reasons[i] = strings.Join(of[why], ", ") + ": " + why
+	}
+	return reasons
 }
 
 func newCell(s *result.Scenario) cellRow {
