@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
@@ -69,6 +68,7 @@ type SyncPlan struct {
 	Changes  []Change  // sorted by path
 	Skipped  []Problem // special files, which no sync copies
 	Problems []Problem // what could not be read. With any at the source, nothing is deleted.
+	delta    bool      // a file that is large on both sides differs
 }
 
 // Deletions returns the paths that the plan deletes, sorted.
@@ -173,20 +173,19 @@ func (y *Syncer) Plan(ctx context.Context) (*SyncPlan, error) {
 
 // takeDelta goes over to the rsync engine where the choice was left to us, the plan makes it worth while, and both sides have it.
 func (y *Syncer) takeDelta(ctx context.Context, plan *SyncPlan) bool {
-	if !y.auto || !worthDelta(plan) {
+	if !y.auto || !plan.delta {
+		return false
+	}
+	if !hasRsync(ctx, y.pool, y.target) {
 		return false
 	}
 	delta, err := y.engineFor(ctx, EngineRsync)
-	if err != nil || !hasRsync(ctx, y.pool, y.target) {
+	if err != nil {
 		return false
 	}
 	y.engine.close()
 	y.engine, y.auto = delta, false
 	return true
-}
-
-func worthDelta(p *SyncPlan) bool {
-	return slices.ContainsFunc(p.Changes, func(c Change) bool { return c.Action == ActionUpdate && c.Bytes >= deltaSize })
 }
 
 // Apply does what plan, the last result of Plan, lists. A nil plan does what Plan would list; it is refused for a sync that deletes. What

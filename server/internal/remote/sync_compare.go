@@ -16,6 +16,11 @@ type item struct {
 	src, dst *entry // nil where there is none
 }
 
+// worthDelta reports whether a large file has changed in part, as far as one can tell without reading it.
+func (it *item) worthDelta() bool {
+	return it.Action == ActionUpdate && min(it.src.size, it.dst.size) >= deltaSize
+}
+
 // comparison walks two trees side by side, many directories at once. Its results are for whoever has awaited run.
 type comparison struct {
 	ctx      context.Context

@@ -86,6 +86,7 @@ func (e *sftpEngine) plan(ctx context.Context) (*SyncPlan, error) {
 	p := &SyncPlan{Engine: EngineSFTP, Changes: make([]Change, len(c.items)), Skipped: byPath(c.skipped), Problems: byPath(c.problems)}
 	for i := range c.items {
 		p.Changes[i] = c.items[i].Change
+		p.delta = p.delta || c.items[i].worthDelta()
 	}
 	e.planned = p
 	return p, nil
