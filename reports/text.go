@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -48,8 +49,9 @@ func textTargets(w io.Writer, v *view) {
 
 func textCells(w io.Writer, rows []cellRow) {
 	t := table{
-		head:  []string{"Cells", "step", "arm", "load", "rate/s", "p50", "p95", "p99", "max", "errors", "dropped"},
-		right: "load rate/s p50 p95 p99 max errors dropped",
+		head:     []string{"Cells", "step", "arm", "load", "rate/s", "p50", "p95", "p99", "max", "errors", "dropped"},
+		right:    "load rate/s p50 p95 p99 max errors dropped",
+		optional: "arm dropped",
 	}
 	for _, r := range rows {
 		t.add(r.Scenario, r.Step, r.Arm, r.Load, r.Rate, r.P50, r.P95, r.P99, r.Max, r.Errors, r.Dropped)
@@ -86,11 +88,12 @@ func textErrors(w io.Writer, rows []errorRow) {
 	}
 }
 
-// table aligns columns. Those whose head is a word of right are set to the right.
+// table aligns columns. Those whose head is a word of right are set to the right, those of optional are left out where they say nothing.
 type table struct {
-	head  []string
-	right string
-	rows  [][]string
+	head     []string
+	right    string
+	optional string
+	rows     [][]string
 }
 
 // maxCell bounds a name in a table, in columns.
@@ -110,10 +113,13 @@ func (t *table) write(w io.Writer) {
 	if len(t.rows) == 0 {
 		return
 	}
-	width := make([]int, len(t.head))
-	for _, row := range append([][]string{t.head}, t.rows...) {
-		for i, c := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(c))
+	width := make([]int, len(t.head)) // 0 leaves a column out
+	for i := range width {
+		for _, row := range append([][]string{t.head}, t.rows...) {
+			width[i] = max(width[i], utf8.RuneCountInString(row[i]))
+		}
+		if oneOf(t.optional, t.head[i]) && !slices.ContainsFunc(t.rows, func(row []string) bool { return row[i] != none && row[i] != "0" }) {
+			width[i] = 0
 		}
 	}
 	fmt.Fprintln(w)
@@ -126,11 +132,14 @@ func (t *table) write(w io.Writer) {
 func (t *table) line(w io.Writer, row []string, width []int) {
 	var b strings.Builder
 	for i, c := range row {
+		if width[i] == 0 {
+			continue
+		}
 		pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
 		if i > 0 {
 			b.WriteString("  ")
 		}
-		if t.isRight(i) {
+		if oneOf(t.right, t.head[i]) {
 			b.WriteString(pad + c)
 		} else {
 			b.WriteString(c + pad)
@@ -139,8 +148,9 @@ func (t *table) line(w io.Writer, row []string, width []int) {
 	fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
 }
 
-func (t *table) isRight(i int) bool {
-	return t.head[i] != "" && strings.Contains(" "+t.right+" ", " "+t.head[i]+" ")
+// oneOf reports whether a column's head is one of some words.
+func oneOf(words, head string) bool {
+	return head != "" && strings.Contains(" "+words+" ", " "+head+" ")
 }
 
 // fit cuts a text to a number of columns.
