@@ -39,8 +39,8 @@ func (s *Server) newProgress(ctx context.Context, req mcp.CallToolRequest) *prog
 	}
 }
 
-// report says that done of total units are through; total 0 is unknown. At most five reports a second leave, and of those in between the
-// last. It may be called by several goroutines; values that do not grow are dropped.
+// report says that done of total units are through; total 0 is unknown. At most five reports a second leave, the whole at once, and of
+// those in between the last. It may be called by several goroutines; values that do not grow are dropped.
 func (p *progress) report(done, total int64, message string) {
 	if p == nil {
 		return
@@ -58,10 +58,14 @@ func (p *progress) report(done, total int64, message string) {
 	if message != "" {
 		p.pending["message"] = message
 	}
-	if time.Since(p.sent) >= progressGap {
+	if time.Since(p.sent) >= progressGap || done == total {
 		p.flush()
 	}
 }
+
+// settleTime is what mcp-go gets to write the last notification, which it does from a goroutine of its own and without telling when:
+// over stdio the result would overtake it, over HTTP it would be dropped when the result is there first.
+const settleTime = 10 * time.Millisecond
 
 // end sends the last report, if it has not left yet. None follows it.
 func (p *progress) end() {
@@ -72,6 +76,9 @@ func (p *progress) end() {
 	defer p.mu.Unlock()
 	p.flush()
 	p.ended = true
+	if d := settleTime - time.Since(p.sent); d > 0 {
+		time.Sleep(d)
+	}
 }
 
 // flush sends what is pending; p.mu is held. A client that reads too slowly misses reports, and the call goes on.
