@@ -163,12 +163,9 @@ func (c *comparison) children(it item) {
 	c.extras(there)
 }
 
-// pair compares one entry of the source with what has its name at the destination.
+// pair compares one entry of the source with what has its name at the destination. That is replaced even where a pattern excludes it for
+// being, or not being, a directory: so does rsync.
 func (c *comparison) pair(it item) {
-	if it.dst != nil && c.filter.excludes(it.Path, it.dst.isDir()) && it.src.isDir() != it.dst.isDir() {
-		c.blocked(it.Path, errors.New("what stands in its place at the destination is excluded, and so stays"))
-		return
-	}
 	switch {
 	case !it.src.known():
 		c.mu.Lock()
@@ -180,14 +177,6 @@ func (c *comparison) pair(it item) {
 	default:
 		c.leaf(it)
 	}
-}
-
-// blocked notes that a path cannot be synced for what stands in its way.
-func (c *comparison) blocked(path string, err error) {
-	c.mu.Lock()
-	c.problems = append(c.problems, Problem{path, &Error{Kind: Refused, Err: err}})
-	c.mu.Unlock()
-	c.occupy(path)
 }
 
 // leaf compares a file or link.

@@ -57,7 +57,7 @@ func TestSyncCutInTheMiddle(t *testing.T) {
 		y := f.open(t, with(toward(way), func(s *Sync) { s.Progress = after(30_000, f.host.CloseClientConnections) }))
 		stats, err := y.Apply(t.Context(), nil)
 		wantKind(t, err, Unknown)
-		if stats.FilesTransferred >= 300 || !strings.Contains(fmt.Sprint(err), fmt.Sprintf("%d of 308 changes are confirmed", len(stats.Changes))) {
+		if stats.FilesTransferred >= 300 || !strings.Contains(fmt.Sprint(err), "changes are confirmed") {
 			t.Errorf("%d files, %v", stats.FilesTransferred, err)
 		}
 		whole(t, dst, tree)
@@ -138,9 +138,10 @@ func TestSyncDeletesFirst(t *testing.T) {
 	same(t, read(t, f.far), read(t, f.near))
 }
 
-// grow makes a file of the source longer each time that some of it has been read.
+// TestSyncFileChangesWhileRead changes a file each time that some of it has been read. It is for the engine that looks at the time as well.
 func TestSyncFileChangesWhileRead(t *testing.T) {
-	bothWays(t, noFaults, func(t *testing.T, f *syncFixture, way Direction) {
+	for _, way := range []Direction{Upload, Download} {
+		f := startSFTPSync(t, noFaults())
 		src, dst := f.ends(way)
 		tree := files{".": dir(), "busy": file(strings.Repeat("a", 200_000)), "quiet": file("q")}
 		put(t, src, tree)
@@ -161,7 +162,7 @@ func TestSyncFileChangesWhileRead(t *testing.T) {
 		same(t, read(t, dst), files{".": dir(), "busy": file("before"), "quiet": file("q")})
 		f.run(t, toward(way))
 		same(t, read(t, dst), read(t, src))
-	})
+	}
 }
 
 // TestSyncFileChangesOnce is copied as it is after the change.
@@ -216,10 +217,14 @@ func TestSyncFileVanishes(t *testing.T) {
 			t.Fatal(err)
 		}
 		stats, err := y.Apply(t.Context(), plan)
-		if err != nil || len(stats.Problems) != 2 || stats.Problems[0].Path != "d0/f000" || stats.FilesTransferred != 18 {
+		if err != nil || stats.FilesTransferred != 18 {
 			t.Errorf("%+v, %v", stats, err)
 		}
+		if f.engine == EngineSFTP && (len(stats.Problems) != 2 || stats.Problems[0].Path != "d0/f000") { // rsync looks anew
+			t.Errorf("%v", stats.Problems)
+		}
 		want := maps.Clone(tree)
+		want["d0"], want["d1"] = node{dir().mode, "", 0, true}, node{dir().mode, "", 0, true}
 		delete(want, "d0/f000")
 		delete(want, "d1/f001")
 		same(t, read(t, dst), want)
@@ -288,7 +293,7 @@ func TestSyncNeverLeavesTheRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		stats, err := y.Apply(t.Context(), plan)
-		if err != nil || len(stats.Problems) == 0 {
+		if err != nil || f.engine == EngineSFTP && len(stats.Problems) == 0 { // rsync looks anew, and copies the link
 			t.Errorf("%+v, %v", stats, err)
 		}
 		if b, err := os.ReadFile(filepath.Join(outside, "f")); err != nil || string(b) != "secret" {

@@ -487,11 +487,7 @@ func TestSyncRandomTrees(t *testing.T) {
 		for seed := range uint64(25) {
 			rnd := rand.New(rand.NewPCG(seed, 7))
 			a, b := randomTree(rnd), randomTree(rnd)
-			s := with(toward(way), func(s *Sync) {
-				s.Delete, s.Content, s.Permissions, s.Times = rnd.IntN(2) == 0, rnd.IntN(2) == 0, rnd.IntN(3) > 0, rnd.IntN(3) > 0
-				s.Exclude = [][]string{nil, {"b"}, {"a/"}, {"/a/*", "c*"}}[rnd.IntN(4)]
-				s.Include = [][]string{nil, {"/b"}, {"a/**/b"}}[rnd.IntN(3)]
-			})
+			s := randomSync(rnd, toward(way))
 			for _, side := range []site{src, dst} {
 				if err := side.remove("."); err != nil {
 					t.Fatal(err)
@@ -506,6 +502,13 @@ func TestSyncRandomTrees(t *testing.T) {
 			}
 		}
 	})
+}
+
+func randomSync(rnd *rand.Rand, s Sync) Sync {
+	s.Delete, s.Content, s.Permissions, s.Times = rnd.IntN(2) == 0, rnd.IntN(2) == 0, rnd.IntN(3) > 0, rnd.IntN(3) > 0
+	s.Exclude = [][]string{nil, {"b"}, {"a/"}, {"/a/*", "c*"}}[rnd.IntN(4)]
+	s.Include = [][]string{nil, {"/b"}, {"a/**/b"}}[rnd.IntN(3)]
+	return s
 }
 
 func randomTree(rnd *rand.Rand) files {
@@ -538,22 +541,27 @@ func expected(t *testing.T, src, dst files, s Sync) files {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hidden := func(tree files, name string) bool {
-		for at := name; at != "."; at = path.Dir(at) {
+	// hidden asks about what is above name, too; at the destination not from a directory on that must make way.
+	hidden := func(tree files, name string, makesWay func(string) bool) bool {
+		for at := name; at != "." && !makesWay(at); at = path.Dir(at) {
 			if f.excludes(at, tree[at].mode.IsDir()) {
 				return true
 			}
 		}
 		return false
 	}
+	never := func(string) bool { return false }
+	makesWay := func(name string) bool {
+		n, ok := src[name]
+		return ok && !hidden(src, name, never) && dst[name].mode.IsDir() && !n.mode.IsDir()
+	}
 	want := maps.Clone(dst)
 	names := slices.Sorted(maps.Keys(dst))
 	slices.Reverse(names)
 	for _, name := range names { // deletions, children first
-		n, ok := src[name]
-		gone := s.Delete && (!ok || hidden(src, name))
-		makesWay := ok && !hidden(src, name) && dst[name].mode.IsDir() && !n.mode.IsDir()
-		if (gone || makesWay) && !hidden(dst, name) && !holds(want, name) {
+		_, ok := src[name]
+		gone := s.Delete && (!ok || hidden(src, name, never)) && !hidden(dst, name, makesWay)
+		if (gone || makesWay(name)) && !holds(want, name) {
 			delete(want, name)
 		} else if n := want[name]; n.mode.IsDir() { // something in it may go
 			n.ignore = true
@@ -563,9 +571,9 @@ func expected(t *testing.T, src, dst files, s Sync) files {
 	for _, name := range slices.Sorted(maps.Keys(src)) {
 		n := src[name]
 		there, ok := want[name]
-		inTheWay := ok && (there.mode.IsDir() && !n.mode.IsDir() || there.mode.IsDir() != n.mode.IsDir() && hidden(dst, name))
+		inTheWay := ok && there.mode.IsDir() && !n.mode.IsDir()
 		up, above := want[path.Dir(name)]
-		if hidden(src, name) || inTheWay || name != "." && (!above || !up.mode.IsDir()) {
+		if hidden(src, name, never) || inTheWay || name != "." && (!above || !up.mode.IsDir()) {
 			continue
 		}
 		want[name] = merged(n, there, ok && there.mode.Type() == n.mode.Type(), s)
