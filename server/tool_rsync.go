@@ -238,7 +238,8 @@ func (c *syncCall) run(ctx context.Context, y *remote.Syncer) (*SyncData, error)
 		if plan, err = y.Plan(ctx); err != nil {
 			return nil, err
 		}
-		data = c.answer(y, plan.Changes, plan.Skipped, plan.Problems)
+		c.timed(plan.Lease, time.Since(start))
+		data = c.answer(y.Engine(), plan.Changes, plan.Skipped, plan.Problems)
 		data.DryRun, data.Status = true, "planned"
 		data.PlanID = planID(c, plan.Deletions())
 		if c.dryRun {
@@ -254,7 +255,7 @@ func (c *syncCall) run(ctx context.Context, y *remote.Syncer) (*SyncData, error)
 	if err != nil && plan == nil && len(stats.Changes) == 0 && len(stats.Problems) == 0 {
 		return nil, err
 	}
-	data = c.answer(y, stats.Changes, stats.Skipped, stats.Problems)
+	data = c.answer(y.Engine(), stats.Changes, stats.Skipped, stats.Problems)
 	data.FilesTransferred, data.BytesTransferred, data.DeletedFiles = stats.FilesTransferred, stats.BytesTransferred, stats.Deleted
 	switch {
 	case err != nil:
@@ -269,9 +270,9 @@ func (c *syncCall) run(ctx context.Context, y *remote.Syncer) (*SyncData, error)
 }
 
 // answer fills in what every answer has, within bounds.
-func (c *syncCall) answer(y *remote.Syncer, changes []remote.Change, skipped, problems []remote.Problem) *SyncData {
+func (c *syncCall) answer(engine string, changes []remote.Change, skipped, problems []remote.Problem) *SyncData {
 	d := &SyncData{
-		Engine: y.Engine(), Direction: c.direction, Source: c.sync.Local.Full, Dest: c.remotePath,
+		Engine: engine, Direction: c.direction, Source: c.sync.Local.Full, Dest: c.remotePath,
 		Plan: make([]SyncChange, 0, min(len(changes), maxPlanEntries)), PlanEntries: len(changes), PlanTruncated: len(changes) > maxPlanEntries,
 		Warnings: listed(skipped), Errors: listed(problems), ErrorCount: len(problems),
 	}

@@ -68,6 +68,7 @@ type SyncPlan struct {
 	Changes  []Change  // sorted by path
 	Skipped  []Problem // special files, which no sync copies
 	Problems []Problem // what could not be read. With any at the source, nothing is deleted.
+	Lease    pool.Info // of the session that carried the comparison
 	delta    bool      // a file that is large on both sides differs
 }
 

@@ -83,7 +83,9 @@ func (e *sftpEngine) plan(ctx context.Context) (*SyncPlan, error) {
 		return nil, e.planError(ctx, err)
 	}
 	e.items, e.dirs = c.items, c.dirs
-	p := &SyncPlan{Engine: EngineSFTP, Changes: make([]Change, len(c.items)), Skipped: byPath(c.skipped), Problems: byPath(c.problems)}
+	p := &SyncPlan{
+		Engine: EngineSFTP, Changes: make([]Change, len(c.items)), Skipped: byPath(c.skipped), Problems: byPath(c.problems), Lease: e.session.Info,
+	}
 	for i := range c.items {
 		p.Changes[i] = c.items[i].Change
 		p.delta = p.delta || c.items[i].worthDelta()
