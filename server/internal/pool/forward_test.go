@@ -60,9 +60,8 @@ func TestStreamsTakeNoSlots(t *testing.T) {
 	waitUntil(t, func() bool { return host.Stats().OpenForwards == 0 })
 }
 
-// TestStreamsBothWaysDoNotLock fills a connection in both directions while its channels open and end. The host is made with the same
-// library as the pool: if both waited until the other reads, nothing would go on.
-func TestStreamsBothWaysDoNotLock(t *testing.T) {
+// TestStreamsBothWays fills a connection in both directions while its channels open and end.
+func TestStreamsBothWays(t *testing.T) {
 	_, p, target := start(t, fakessh.Options{}, Config{MaxConns: 1})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

@@ -1,0 +1,98 @@
+package pool
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+)
+
+// TestWireWritesWithoutAReader has a peer that reads nothing until it was read from. If Write waited for it, each end would wait for the
+// other.
+func TestWireWritesWithoutAReader(t *testing.T) {
+	near, far := net.Pipe()
+	w := newWire(near)
+	var want []byte
+	for i := range 20 {
+		piece := bytes.Repeat([]byte{byte(i)}, 32<<10)
+		want = append(want, piece...)
+		if n, err := w.Write(piece); n != len(piece) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	roomy := make(chan struct{})
+	go func() { defer close(roomy); w.room() }()
+	go io.WriteString(far, "answer")
+	buf := make([]byte, 6)
+	if _, err := io.ReadFull(w, buf); err != nil || string(buf) != "answer" {
+		t.Fatalf("%q, %v", buf, err)
+	}
+	select {
+	case <-roomy:
+		t.Error("there is room although nothing was read")
+	default:
+	}
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(far, got); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("something else arrived, %v", err)
+	}
+	<-roomy
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.Write([]byte("late")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a write after the close: %v", err)
+	}
+	w.Close() // harmless
+}
+
+// TestWireCloseSendsTheRest closes at once after a write.
+func TestWireCloseSendsTheRest(t *testing.T) {
+	for range 100 {
+		near, far := net.Pipe()
+		w := newWire(near)
+		w.Write([]byte("last "))
+		w.Write([]byte("words"))
+		closed := make(chan error, 1)
+		go func() { closed <- w.Close() }()
+		if got, err := io.ReadAll(far); string(got) != "last words" || err != nil {
+			t.Fatalf("%q, %v", got, err)
+		}
+		if err := <-closed; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestWireEndsWithItsPeer wants writers, those who wait for room included, to learn that the peer has gone, and closing to be quick where it
+// does not read.
+func TestWireEndsWithItsPeer(t *testing.T) {
+	near, far := net.Pipe()
+	w := newWire(near)
+	w.Write(make([]byte, 2*wireRoom))
+	roomy := make(chan struct{})
+	go func() { defer close(roomy); w.room() }()
+	far.Close()
+	if _, err := w.Read(make([]byte, 1)); err == nil || !w.broken.Load() {
+		t.Errorf("Read: %v", err)
+	}
+	<-roomy
+	if _, err := w.Write([]byte("x")); err == nil {
+		t.Error("a write to nobody succeeded")
+	}
+	w.Close()
+
+	near, far = net.Pipe()
+	defer far.Close()
+	deaf := newWire(near)
+	deaf.Write(make([]byte, 2*wireRoom))
+	closed := make(chan struct{})
+	go func() { defer close(closed); deaf.Close() }()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("closing waits for a peer that does not read")
+	}
+}
