@@ -31,14 +31,14 @@ const (
 type socksReply byte
 
 const (
-	socksOK           socksReply = 0
-	socksFailed       socksReply = 1
-	socksForbidden    socksReply = 2
-	socksUnreachable  socksReply = 4
-	socksRefused      socksReply = 5
-	socksTimedOut     socksReply = 6
-	socksNoCommand    socksReply = 7
-	socksNoAddresType socksReply = 8
+	socksOK            socksReply = 0
+	socksFailed        socksReply = 1
+	socksForbidden     socksReply = 2
+	socksUnreachable   socksReply = 4
+	socksRefused       socksReply = 5
+	socksTimedOut      socksReply = 6
+	socksNoCommand     socksReply = 7
+	socksNoAddressType socksReply = 8
 )
 
 // socksTimeout bounds how long a client may take to say where it wants to go.
@@ -180,7 +180,7 @@ func readHost(r io.Reader, kind byte) (string, error) {
 		}
 		size = int(n[0])
 	default:
-		return "", &socksError{socksNoAddresType, fmt.Sprintf("address type %d", kind)}
+		return "", &socksError{socksNoAddressType, fmt.Sprintf("address type %d", kind)}
 	}
 	raw := make([]byte, size)
 	if _, err := io.ReadFull(r, raw); err != nil {
