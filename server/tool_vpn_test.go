@@ -64,6 +64,7 @@ func TestVPNTool(t *testing.T) {
 	if open := f.server.pool.Stats().Open; open != 0 {
 		t.Errorf("%d SSH connections are left", open)
 	}
+	waitUntil(t, "the host inside has heard of the end", func() bool { return peer.Host.Stats().OpenConnections == 0 })
 	c.call("ssh_exec", exec).wantCode(t, CodeConnectionFailed, "is down: bring it up")
 }
 

@@ -1,6 +1,7 @@
 package vpn
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -73,6 +74,16 @@ func mustEcho(t *testing.T, tunnels *Tunnels, addr, text string) {
 	got := make([]byte, len(text))
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != text {
 		t.Fatalf("%d bytes came back, %v", len(got), err)
+	}
+}
+
+// wantEnded wants that c was closed with its tunnel.
+func wantEnded(t *testing.T, c net.Conn) {
+	t.Helper()
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, err := c.Read(make([]byte, 1))
+	if netErr, ok := errors.AsType[net.Error](err); err == nil || ok && netErr.Timeout() {
+		t.Errorf("the connection lives on: %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -74,6 +75,9 @@ func (k *kernelTUN) configure(p *Peer) (err error) {
 	}
 	return nil
 }
+
+// settle can only wait: what is on its way through the kernel does not show.
+func (k *kernelTUN) settle() { time.Sleep(settling / 10) }
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}

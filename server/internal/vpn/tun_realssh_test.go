@@ -42,7 +42,12 @@ func testTUN(t *testing.T, network netip.Prefix) {
 			t.Fatal(err)
 		}
 		c.Close()
+		if c, err = tunnels.Dial(t.Context(), name, w.EchoAddr()); err != nil {
+			t.Fatal(err)
+		}
 		mustDown(t, tunnels)
+		wantEnded(t, c)
+		c.Close()
 		if _, err := net.InterfaceByName(s.Interface); err == nil {
 			t.Errorf("%s is left behind", s.Interface)
 		}

@@ -33,8 +33,6 @@ const (
 	maxRetry   = 5 * time.Second
 	// sessionLife is how long after a handshake its keys are accepted.
 	sessionLife = device.RejectAfterTime
-	// lastWords is the time that closed connections get to tell their other ends so.
-	lastWords = 5 * time.Millisecond
 )
 
 // link is where a tunnel's packets enter and leave this machine. The device closes its tun.Device.
@@ -42,6 +40,8 @@ type link interface {
 	tun.Device
 	// dial connects to a host behind the peer; network is tcp or udp.
 	dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error)
+	// settle gives closed connections a moment to tell their other ends so.
+	settle()
 }
 
 // tunnel is a WireGuard device with one peer.
@@ -335,7 +335,7 @@ func (t *tunnel) close() {
 	clear(t.conns)
 	t.mu.Unlock()
 	if open > 0 {
-		time.Sleep(lastWords)
+		t.link.settle()
 	}
 	t.device.Close()
 }

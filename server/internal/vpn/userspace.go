@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"golang.zx2c4.com/wireguard/tun"
 	"gvisor.dev/gvisor/pkg/buffer"
@@ -22,7 +23,8 @@ import (
 )
 
 const (
-	nic       = 1    // the stack's only interface
+	nic       = 1 // the stack's only interface
+	settling  = 200 * time.Millisecond
 	sendQueue = 1024 // packets from the stack that wait to be encrypted; more are dropped, which TCP takes as congestion
 )
 
@@ -93,6 +95,25 @@ func (u *userspace) dial(ctx context.Context, network string, to netip.AddrPort)
 		return c, nil
 	}
 	return nil, net.UnknownNetworkError(network)
+}
+
+// settle waits until the other ends have confirmed the end of what was closed, which those that are gone never do.
+func (u *userspace) settle() {
+	for deadline := time.Now().Add(settling); u.closing() && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (u *userspace) closing() bool {
+	for _, e := range u.stack.RegisteredEndpoints() {
+		if c, ok := e.(*tcp.Endpoint); ok {
+			switch c.EndpointState() {
+			case tcp.StateEstablished, tcp.StateFinWait1, tcp.StateClosing, tcp.StateCloseWait, tcp.StateLastAck:
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Read implements tun.Device: it gives the next packet that the stack sends.
