@@ -53,14 +53,11 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 // authorize finds the profile and asks its policy. It runs before anything touches the network.
 func (c *call) authorize(id string, want policy.Call) error {
 	c.metadata.ProfileID = id
-	p, err := c.s.profiles.Get(id)
-	if err != nil {
+	var err error
+	if c.profile, err = c.s.profiles.Get(id); err != nil {
 		return err
 	}
-	if c.profile, c.policy, err = p, nil, nil; err != nil {
-		return err
-	}
-	if c.policy, err = c.s.policies.of(p); err != nil {
+	if c.policy, err = c.s.policies.of(c.profile); err != nil {
 		return err
 	}
 	if d := c.policy.Decide(want); !d.Allowed {
