@@ -116,6 +116,39 @@ func TestUnmeasuredStepThatFailsHasACell(t *testing.T) {
 	})
 }
 
+func TestUnmeasuredStepIsNotInTheProgress(t *testing.T) {
+	c := newCollector([]step{{unmeasured: true}, {}}, 0, time.Second)
+	c.add(&Sample{Step: 0, End: time.Minute}, true, "")
+	if live := c.snapshot(); live.requests != 0 || live.latency.Max() != 0 {
+		t.Errorf("%d requests, %v", live.requests, live.latency.Max())
+	}
+	c.add(&Sample{Step: 1, End: time.Minute}, true, "")
+	if live := c.snapshot(); live.requests != 1 || live.latency.Max() == 0 {
+		t.Errorf("%d requests, %v", live.requests, live.latency.Max())
+	}
+}
+
+func TestFirstArmIsJudged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := closedPlan(1, time.Second)
+		p.Arms = []Arm{{Name: "fast"}, {Name: "slow"}}
+		p.Target = &Target{Target: 50 * time.Millisecond, Acceptable: time.Minute}
+		p.Thresholds = []Threshold{{Metric: "p95", Op: "<", Value: 5e7}}
+		d := &fakeDriver{}
+		open := func(ctx context.Context, arm Arm) (Driver, error) {
+			d.answer = takes(map[string]time.Duration{"fast": 10 * time.Millisecond, "slow": 50 * time.Millisecond}[arm.Name])
+			return d.opener(ctx, arm)
+		}
+		res, err := Run(t.Context(), p, open, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Cells) != 2 || res.Grade.Band != BandTarget || len(res.Thresholds) != 1 || !res.Thresholds[0].OK {
+			t.Errorf("%d cells, grade %+v, thresholds %+v", len(res.Cells), res.Grade, res.Thresholds)
+		}
+	})
+}
+
 // TestInterruptCleansUp interrupts an iteration whose call hangs: the clean-up still runs, with time of its own, and counts nowhere.
 func TestInterruptCleansUp(t *testing.T) {
 	for name, clean := range map[string]time.Duration{"quick": time.Second, "hung": time.Hour} {
@@ -206,12 +239,14 @@ func TestTCP(t *testing.T) {
 	other := listen(t, func(c net.Conn) { _, _ = io.Copy(c, bytes.NewReader(make([]byte, size))) })
 	short := listen(t, func(c net.Conn) { _, _ = io.CopyN(c, c, size/2) })
 	closed := listen(t, func(c net.Conn) {})
+	deaf := listen(t, func(c net.Conn) { _, _ = c.Write(make([]byte, 9)); <-t.Context().Done() }) // reads nothing
 	hole := listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	for _, tt := range []struct {
 		name, address, code, message string
 	}{
 		{"echo", echo, "", ""},
 		{"other bytes", other, CodeCheckFailed, "other bytes came back"},
+		{"other bytes while sending", deaf, CodeCheckFailed, "other bytes came back"},
 		{"half", short, CodeTCPFailed, "of 300000 bytes came back"},
 		{"closed", closed, CodeTCPFailed, "after 0 of 300000"},
 		{"refused", "127.0.0.1:1", CodeTCPFailed, "connection refused"},
@@ -226,6 +261,9 @@ func TestTCP(t *testing.T) {
 				ctx = limited
 			}
 			e := &tcpExchange{bytes: size, name: "carry"}
+			if tt.address == deaf {
+				e.bytes = 64 << 20 // more than the system keeps for a reader that does not come
+			}
 			a := e.perform(ctx, nil, &tcpRequest{tt.address, seedKey(1, "carry", 2)})
 			if a.outcome != tt.code || !strings.Contains(a.message, tt.message) || a.replied == (tt.code == CodeTimeout) {
 				t.Errorf("%+v", a)
