@@ -26,7 +26,7 @@ type Lease struct {
 	Info
 	conn    *conn
 	group   *group // nil for a connection of the lease's own
-	hold    bool   // it keeps the connection and takes no slot; see hold
+	hold    bool   // it keeps the connection and takes no slot; see Hold
 	release sync.Once
 }
 

@@ -3,6 +3,7 @@
 // Start with Pool.Session, which every remote command takes: it waits for a slot on a shared connection, opens a session
 // channel there and gives both back on Close. A connection carries several channels at once; when all are full, another is
 // dialled, up to Config.MaxConns for each target. Dialling happens outside every lock, and one dial serves all who wait for it.
+// Pool.Dial and Pool.Listen (forward.go) carry TCP connections beside the sessions, without slots.
 //
 // Two targets share a connection only when their keys are equal, and a key covers host, port, user, credential, jump chain and
 // host-key policy (see profile.Target).

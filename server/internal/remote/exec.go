@@ -1,7 +1,7 @@
 // Package remote does the work of the tools on a host: it runs commands and moves files, each over a lease from the pool.
 //
 // Start with Exec and Transfer. Both say in their error's Kind what became of the work: nothing happened, it was stopped, or
-// nobody knows. Neither ever repeats work that may have begun.
+// nobody knows. Neither ever repeats work that may have begun. OpenTunnel (forward.go) makes what lives on after its call.
 package remote
 
 import (
