@@ -29,10 +29,11 @@ type applier struct {
 
 	mu       sync.Mutex // guards the rest
 	stats    SyncStats
-	temps    map[string]bool  // temporary files that are or may be there
-	finished map[string]*item // directories whose mode and time are set at the end
-	failed   map[string]bool  // directories that could not be made
-	fatal    *Error           // why the rest was not tried
+	temps    map[string]bool        // temporary files that are or may be there
+	finished map[string]*item       // directories whose mode and time are set at the end
+	failed   map[string]bool        // directories that could not be made
+	unlocked map[string]fs.FileMode // directories that were opened for a deletion, and how they were
+	fatal    *Error                 // why the rest was not tried
 }
 
 // What may be under way at once: small files hide each other's round trips, and a few large ones keep a session busy.
@@ -51,7 +52,7 @@ var (
 func newApplier(s *Sync, src, dst tree, items []item, dirs map[string]*item) *applier {
 	a := &applier{
 		sync: s, src: src, dst: dst, items: items, dirs: dirs, limit: NewBandwidth(s.BandwidthKBps), room: semaphore.NewWeighted(roomUnits),
-		temps: map[string]bool{}, finished: map[string]*item{}, failed: map[string]bool{},
+		temps: map[string]bool{}, finished: map[string]*item{}, failed: map[string]bool{}, unlocked: map[string]fs.FileMode{},
 	}
 	for i := range items {
 		a.total += items[i].Bytes
@@ -83,6 +84,7 @@ func (a *applier) run(ctx context.Context) error {
 	}
 	atOnce(a.ctx, gone, a.delete)
 	byLevel(a.ctx, emptied, -1, a.delete)
+	a.relock()
 	byLevel(a.ctx, made, 1, a.mkdir)
 	atOnce(a.ctx, leaves, a.leaf)
 	byLevel(a.ctx, slices.Collect(maps.Values(a.finished)), -1, a.finish)
@@ -199,9 +201,6 @@ func (a *applier) unlock() {
 	var locked []*item
 	for i := range a.items {
 		it := &a.items[i]
-		if it.Action == ActionDelete && it.dst.isDir() && it.dst.bits()&0o700 != 0o700 {
-			locked = append(locked, it)
-		}
 		dir := a.dirs[parent(it.Path)]
 		if it.Path == "." || it.Action == ActionAttributes || dir == nil || a.finished[dir.Path] != nil {
 			continue
@@ -218,11 +217,9 @@ func (a *applier) unlock() {
 
 // delete removes one thing that the source does not have. A directory goes only when it is empty.
 func (a *applier) delete(it *item) {
-	var err error
-	if it.dst.isDir() {
-		err = a.dst.rmdir(it.Path)
-	} else {
-		err = a.dst.remove(it.Path)
+	err := a.deleteOnce(it)
+	if errors.Is(err, fs.ErrPermission) && a.unlockAbove(it) {
+		err = a.deleteOnce(it)
 	}
 	switch e := a.stored(err, 0); {
 	case e == nil:
@@ -230,6 +227,44 @@ func (a *applier) delete(it *item) {
 	case e.Kind == NotFound || errors.Is(err, fs.ErrNotExist): // gone already
 	default:
 		a.problem(it, e)
+	}
+}
+
+func (a *applier) deleteOnce(it *item) error {
+	if it.dst.isDir() {
+		return a.dst.rmdir(it.Path)
+	}
+	return a.dst.remove(it.Path)
+}
+
+// unlockAbove lets the owner write to the directory that holds it, if that was what kept it from being deleted.
+func (a *applier) unlockAbove(it *item) bool {
+	dir := parent(it.Path)
+	now, err := a.dst.look(dir)
+	if err != nil || !now.isDir() {
+		return false
+	}
+	locked := now.bits()&0o700 != 0o700
+	a.mu.Lock()
+	_, done := a.unlocked[dir]
+	if locked && !done {
+		a.unlocked[dir] = now.bits()
+	}
+	a.mu.Unlock()
+	return !locked && done || locked && a.dst.chmod(dir, now.bits()|0o700) == nil
+}
+
+// relock gives the directories that unlockAbove has opened, and that are still there, their mode back.
+func (a *applier) relock() {
+	for _, it := range a.stats.Changes {
+		if it.Action == ActionDelete {
+			delete(a.unlocked, it.Path)
+		}
+	}
+	for dir, mode := range a.unlocked {
+		if a.finished[dir] == nil {
+			_ = a.dst.chmod(dir, mode)
+		}
 	}
 }
 
