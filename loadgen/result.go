@@ -12,7 +12,7 @@ type Result struct {
 	Started     time.Time
 	Elapsed     time.Duration
 	Interrupted bool              // the context ended first; the cells hold what ran until then
-	Cells       []Cell            // one per arm and step, in that order
+	Cells       []Cell            // one per arm and measured step, in that order; one for an unmeasured step too if it failed
 	Thresholds  []ThresholdResult // of the first arm; one for each step that a threshold speaks of
 	Grade       *Grade            // nil when the plan has no Target
 	Generator   GeneratorHealth
