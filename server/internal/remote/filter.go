@@ -109,7 +109,7 @@ func (r *rule) matches(path string, dir bool) bool {
 		rest, ok := strings.CutSuffix(path, r.literal)
 		return ok && (rest == "" || !r.anchored && rest[len(rest)-1] == '/')
 	case nameOnly:
-		return r.glob.match(name)
+		return r.glob.match(name, false)
 	}
 	if r.leading {
 		path = "/" + path
@@ -122,23 +122,12 @@ func (r *rule) matches(path string, dir bool) bool {
 
 // matchesPath holds a pattern with wildcards against as much of the path as its form asks for.
 func (r *rule) matchesPath(path string) bool {
-	switch {
-	case r.anchored || r.leading:
-		return r.glob.match(path)
-	case !r.deep:
-		tail, ok := lastElements(path, r.slashes+1)
-		return ok && r.glob.match(tail)
+	whole := r.anchored || r.leading
+	if whole || r.deep {
+		return r.glob.match(path, !whole)
 	}
-	for {
-		if r.glob.match(path) {
-			return true
-		}
-		_, after, ok := strings.Cut(path, "/")
-		if !ok {
-			return false
-		}
-		path = after
-	}
+	tail, ok := lastElements(path, r.slashes+1)
+	return ok && r.glob.match(tail, false)
 }
 
 // lastElements returns the last n elements of path, if it has as many.

@@ -36,9 +36,9 @@ var (
 
 func one(b byte) (s byteSet) { s.add(b); return s }
 
-// match reports whether all of s fits. It follows all ways through the pattern at once, so its time is bounded by the product of both
-// lengths.
-func (g glob) match(s string) bool {
+// match reports whether all of s fits or, where tail is set, what comes after one of its slashes. It follows all ways through the pattern
+// at once, so its time is bounded by the product of both lengths.
+func (g glob) match(s string, tail bool) bool {
 	now, next := make([]bool, len(g)+1), make([]bool, len(g)+1)
 	g.reach(now, 0)
 	for i := range len(s) {
@@ -55,7 +55,11 @@ func (g glob) match(s string) bool {
 				g.reach(next, at+1)
 			}
 		}
-		if !alive {
+		if tail && s[i] == '/' {
+			g.reach(next, 0)
+			alive = true
+		}
+		if !alive && !tail {
 			return false
 		}
 		now, next = next, now

@@ -150,7 +150,7 @@ func TestGlobIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.match(strings.Repeat("a", 4000)) {
+	if g.match(strings.Repeat("a", 4000), false) || g.match(strings.Repeat("a/", 2000), true) {
 		t.Error("matched without a b")
 	}
 }
@@ -169,16 +169,24 @@ func FuzzFilter(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, pattern, path string) {
 		fl, err := newFilter(nil, []string{pattern})
-		if err != nil {
+		if err != nil || len(path) > 4096 {
 			return
 		}
 		fl.excludes(strings.Trim(path, "/"), strings.HasSuffix(path, "/"))
 		if g, err := parseGlob(pattern); err == nil && len(path) < 12 && len(g) < 12 {
-			if got, want := g.match(path), slowMatch(g, path); got != want {
+			if got, want := g.match(path, false), slowMatch(g, path); got != want {
 				t.Errorf("%q against %q: %v, want %v", pattern, path, got, want)
+			}
+			if got, want := g.match(path, true), slowTail(g, path); got != want {
+				t.Errorf("%q against the tails of %q: %v, want %v", pattern, path, got, want)
 			}
 		}
 	})
+}
+
+func slowTail(g glob, s string) bool {
+	_, after, ok := strings.Cut(s, "/")
+	return slowMatch(g, s) || ok && slowTail(g, after)
 }
 
 func slowMatch(g glob, s string) bool {
