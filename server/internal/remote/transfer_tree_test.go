@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
@@ -421,6 +422,32 @@ func TestTreeResumes(t *testing.T) {
 			t.Errorf("%s: the file differs, %v", dir, err)
 		}
 		f.noLeftovers(t)
+	}
+}
+
+func TestTreeResumesWhatChanged(t *testing.T) {
+	f := start(t, fakessh.Options{})
+	f.write(t, "src/same", []byte("same"), 0o644)
+	f.write(t, "src/edited", []byte("old!"), 0o644)
+	file := File{Direction: Upload, Local: f.local(t, "src"), Remote: "/dst", Recursive: true, Resume: true}
+	if _, err := f.transfer(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	f.write(t, "src/edited", []byte("new!"), 0o644)
+	later := time.Now().Add(time.Minute)
+	must(t, os.Chtimes(filepath.Join(f.dir, "src/edited"), later, later))
+	m, err := f.transfer(t.Context(), file)
+	if b, _ := f.host.FS().ReadFile("dst/edited"); err != nil || m.Files != 1 || m.Unchanged != 1 || string(b) != "new!" {
+		t.Errorf("%q, %+v, %v", b, m, err)
+	}
+	must(t, f.host.FS().WriteFile("dst/same", []byte("SAME"), 0o644)) // as long, but not the same
+	info, err := os.Stat(filepath.Join(f.dir, "src/same"))
+	must(t, err)
+	must(t, f.host.FS().Chtimes("dst/same", info.ModTime()))
+	file.Verify = true
+	m, err = f.transfer(t.Context(), file)
+	if b, _ := f.host.FS().ReadFile("dst/same"); err != nil || m.Files != 1 || m.Unchanged != 1 || string(b) != "same" {
+		t.Errorf("with Verify: %q, %+v, %v", b, m, err)
 	}
 }
 
