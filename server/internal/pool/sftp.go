@@ -60,7 +60,7 @@ type SFTP struct {
 	group     *group
 	session   *Session
 	idleSince time.Time
-	ended     atomic.Bool // the subsystem has gone
+	ended     *atomic.Bool // the subsystem has gone
 }
 
 // SFTP leases an idle SFTP session to t, or opens one. At most MaxSFTP are in use for a target; further callers wait in turn.
@@ -76,10 +76,11 @@ func (p *Pool) SFTP(ctx context.Context, t *profile.Target) (*SFTP, error) {
 	}
 	waited := time.Since(start)
 	if s != nil {
-		s.Info = Info{Conn: s.Conn, Queue: waited, Reused: true}
 		p.count.leases.Add(1)
 		p.count.reused.Add(1)
-		return s, nil
+		// A lease of its own, so that who has released one may still read its Info.
+		info := Info{Conn: s.Conn, Queue: waited, Reused: true}
+		return &SFTP{Client: s.Client, Info: info, group: g, session: s.session, ended: s.ended}, nil
 	}
 	if s, err = p.openSFTP(ctx, t, g); err != nil {
 		g.sftpGone()
@@ -145,7 +146,7 @@ func (p *Pool) openSFTP(ctx context.Context, t *profile.Target, g *group) (*SFTP
 		}
 		return nil, &Error{Kind: KindRefused, Addr: t.Addr, Err: fmt.Errorf("no SFTP session: %w", err)}
 	}
-	s := &SFTP{Client: client, Info: sess.Info, group: g, session: sess}
+	s := &SFTP{Client: client, Info: sess.Info, group: g, session: sess, ended: new(atomic.Bool)}
 	s.Channel += time.Since(start)
 	if !p.spawn(func() { _ = client.Wait(); s.ended.Store(true) }) {
 		s.close()
