@@ -407,7 +407,12 @@ func TestTunnelsSurviveReconnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer open.Close()
-	waitUntil(t, "it is carried", func() bool { return c.listed(local)["connections_open"] == 1.0 })
+	if _, err := io.WriteString(open, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	f.host.CloseClientConnections()
 	open.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if _, err := open.Read(make([]byte, 1)); err == nil || err == io.EOF || os.IsTimeout(err) {
@@ -425,9 +430,10 @@ func TestTunnelsSurviveReconnect(t *testing.T) {
 		t.Errorf("through SOCKS: %v", err)
 	}
 	for _, id := range []string{local, dynamic, remote} {
-		if info := c.listed(id); info["state"] != "reconnecting" || info["reason"] == "" {
-			t.Errorf("while the host is away, listed as %v", info)
-		}
+		waitUntil(t, "its state says that the host is away", func() bool {
+			info := c.listed(id)
+			return info["state"] == "reconnecting" && info["reason"] != ""
+		})
 	}
 	back := fakessh.Start(opts)
 	t.Cleanup(func() { back.Close() })
