@@ -19,7 +19,9 @@ type ProfileInfo struct {
 	Port        int      `json:"port"`
 	Username    string   `json:"username,omitempty"`
 	Protocols   []string `json:"protocols,omitempty"`
-	Jump        string   `json:"jump,omitempty"`
+	Jump        string   `json:"jump,omitempty" jsonschema:"profile that it is reached through"`
+	ViaVPN      string   `json:"via_vpn,omitempty" jsonschema:"WireGuard peer that it is reached through, PEER or PROFILE/PEER"`
+	VPNPeers    []string `json:"vpn_peers,omitempty" jsonschema:"ids for vpn_wireguard_toggle"`
 	Tags        []string `json:"tags,omitempty"`
 	Description string   `json:"description,omitempty"`
 }
@@ -48,10 +50,14 @@ func listProfiles(_ context.Context, c *call) (*ProfilesData, error) {
 	}
 	data := &ProfilesData{Profiles: []ProfileInfo{}}
 	for _, p := range c.s.profiles.List() {
-		data.Profiles = append(data.Profiles, ProfileInfo{
+		info := ProfileInfo{
 			ID: p.ID, Host: p.Host, Port: p.Port, Username: p.Username, Protocols: p.Protocols,
-			Jump: p.Jump, Tags: p.Tags, Description: p.Description,
-		})
+			Jump: p.Jump, ViaVPN: p.ViaVPN, Tags: p.Tags, Description: p.Description,
+		}
+		for _, peer := range p.VPN.Peers {
+			info.VPNPeers = append(info.VPNPeers, peer.ID)
+		}
+		data.Profiles = append(data.Profiles, info)
 	}
 	return data, nil
 }

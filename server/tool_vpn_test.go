@@ -27,7 +27,9 @@ func startVPN(t *testing.T, opts wgpeer.Options) (*fixture, *wgpeer.Peer) {
 	return f, peer
 }
 
-func toggle(action string) args { return args{"profile_id": "fake", "peer_id": "lab", "action": action} }
+func toggle(action string) args {
+	return args{"profile_id": "fake", "peer_id": "lab", "action": action}
+}
 
 func TestVPNTool(t *testing.T) {
 	f, peer := startVPN(t, wgpeer.Options{})
@@ -39,6 +41,9 @@ func TestVPNTool(t *testing.T) {
 
 	before := time.Now()
 	e := c.call("vpn_wireguard_toggle", toggle("up"))
+	if list := string(c.request("tools/call", map[string]any{"name": "profile_list"}).Result); !strings.Contains(list, `"vpn_peers":["lab"]`) || !strings.Contains(list, `"via_vpn":"fake/lab"`) {
+		t.Errorf("profile_list does not tell of the peer: %s", list)
+	}
 	if !e.Success || e.Data["status"] != "up" || e.Data["interface"] != "userspace" || e.Data["ip_address"] != "10.66.66.2" || e.Data["peer_id"] != "lab" {
 		t.Fatalf("up: %+v", e)
 	}
