@@ -289,6 +289,30 @@ func TestTunnelRefusals(t *testing.T) {
 		}
 	}
 	c.call("tunnel_create", local(args{"profile_id": "two"})).wantCode(t, CodeLimitExceeded, "max_tunnels")
+	for _, one := range f.server.tunnels.list() {
+		if one.profileID == "two" {
+			c.call("tunnel_close", args{"tunnel_id": one.id})
+			break
+		}
+	}
+	if e := c.call("tunnel_create", local(args{"profile_id": "two"})); !e.Success {
+		t.Errorf("after one was closed: %+v", e)
+	}
+}
+
+func TestTunnelRulesAreChecked(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, filepath.Join(dir, "a.yaml"), "id: a\nhost: h\nauth: {type: agent}\npolicy:\n"+
+		"  tunnel_targets:\n    - ok:1\n    - db.internal\n  tunnel_listen_hosts: ['*']\n  max_tunnels: -1\n")
+	_, err := New(Config{Profiles: dir})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"a.yaml:7:", "policy.tunnel_targets[1]", "a.yaml:8:", "policy.tunnel_listen_hosts[0]", "a.yaml:9:", "policy.max_tunnels"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not mention %q:\n%v", want, err)
+		}
+	}
 }
 
 // TestTunnelFollowsItsProfile narrows a profile whose tunnel is open.

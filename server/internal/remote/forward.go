@@ -29,7 +29,7 @@ type TunnelState string
 // The states of a tunnel. One that is closed has none.
 const (
 	TunnelOpen         TunnelState = "open"
-	TunnelReconnecting TunnelState = "reconnecting" // the host was not reached; new connections are closed at once, and it is tried again
+	TunnelReconnecting TunnelState = "reconnecting" // the host was not reached; see Tunnel for when it is tried again
 	TunnelDead         TunnelState = "dead"         // it carries nothing any more
 )
 
@@ -47,15 +47,16 @@ type TunnelSpec struct {
 	Allow func(host string, port int) error
 }
 
-// Limits of a tunnel. The times are variables of the package for its tests alone.
+// Limits of a tunnel.
 const (
 	maxTunnelStreams = 1024             // connections carried at once; more are closed at once
 	connectTimeout   = 10 * time.Second // for reaching the host and for its reaching the target
 	retryTimeout     = 2 * time.Second  // likewise, while the host was not reached last time
 )
 
-// Tunnel carries TCP connections through a host's pooled connections. It survives their end: a local or dynamic tunnel takes a
-// connection for each stream, a remote one has the host listen again, on the same port. Its maker calls Close.
+// Tunnel carries TCP connections through a host's pooled connections. It survives their end. A local or dynamic tunnel takes a pooled
+// connection for each stream: while the host is not reached it closes its clients' connections, trying again for each of them. A remote
+// tunnel has the host listen again, on the same port, or is dead after two minutes of trying. Its maker calls Close.
 type Tunnel struct {
 	spec TunnelSpec
 	pool *pool.Pool
