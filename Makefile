@@ -46,6 +46,13 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 .PHONY: check
 check: lint race ## what CI runs: lint and the tests under the race detector (needs a C compiler)
 
+.PHONY: proof
+proof: build ## measure what the documents claim, whole; needs root, OpenSSH and rsync; output goes to docs/proof/
+	mkdir -p docs/proof
+	$(BIN)/loadgen run ssh-exec-64 ssh-exec-1 --server $(BIN)/openaccess-mcp --isolate --quiet --duration 30s | sed -n '/^Cells/,$$p' > docs/proof/limits.txt
+	$(BIN)/loadgen run vpn-toggle tunnel-create rsync-100 --server $(BIN)/openaccess-mcp --isolate --quiet --duration 30s | sed -n '/^Targets/,$$p' > docs/proof/rows.txt
+	RIVAL_REPEATS=31 RIVAL_REPORT=$(CURDIR)/docs/proof/rivals.txt $(GO) test -tags realssh -count=1 -timeout 20m -run TestRivals ./cmd/openaccess-mcp
+
 .PHONY: clean
 clean: ## remove what make built and measured
 	rm -rf $(BIN) out
