@@ -75,8 +75,8 @@ func (e *rsyncEngine) compare(ctx context.Context) (*SyncPlan, map[string]bool, 
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &SyncPlan{Engine: EngineRsync, Changes: run.output.changes, Skipped: byPath(run.output.skipped), Problems: byPath(run.problems)}
-	if len(p.Problems) > 0 { // what cannot be read may be there, so that nothing can be called extra
+	p := &SyncPlan{Engine: EngineRsync, Changes: run.output.planned(), Skipped: byPath(run.output.skipped), Problems: byPath(run.problems)}
+	if run.unread { // what cannot be read may be there, so that nothing can be called extra
 		p.Changes = slices.DeleteFunc(p.Changes, func(c Change) bool { return c.Action == ActionDelete })
 	}
 	sortChanges(p.Changes)
@@ -181,12 +181,28 @@ func (e *rsyncEngine) copy(ctx context.Context, p *SyncPlan, stats *SyncStats) e
 		at.unmake()
 		return err
 	}
-	done := e.confirmed(ctx, run, err)
+	done := withoutTraces(p, e.confirmed(ctx, run, err))
 	if made {
 		done = append(slices.DeleteFunc(done, func(c Change) bool { return c.Path == "." }), Change{Path: ".", Action: ActionMkdir})
 	}
 	run.account(stats, done)
 	return inTheMiddle(err, len(stats.Changes))
+}
+
+// withoutTraces drops from what was done the directories that only the deletions of p have changed, and which rsync has set right.
+func withoutTraces(p *SyncPlan, done []Change) []Change {
+	if p == nil {
+		return done
+	}
+	touched, planned := map[string]bool{}, map[string]bool{}
+	for _, c := range p.Changes {
+		if c.Action == ActionDelete {
+			touched[parent(c.Path)] = true
+		} else {
+			planned[c.Path] = true
+		}
+	}
+	return slices.DeleteFunc(done, func(c Change) bool { return c.Action == ActionAttributes && touched[c.Path] && !planned[c.Path] })
 }
 
 // account adds a run to stats, with those of its changes that are done.
@@ -219,8 +235,7 @@ func inTheMiddle(err error, confirmed int) error {
 // confirmTime bounds the comparison that follows a run that failed.
 const confirmTime = 10 * time.Second
 
-// confirmed returns those changes of a run that have taken place. rsync names a file when it has been sent, whatever the other side then
-// makes of it; after anything but a clean end, what still differs is not done. Without times, all that was copied differs again, and
+// confirmed returns those changes of a run that have taken place. rsync names a file when it begins with it, whatever becomes of it; after anything but a clean end, what still differs is not done. Without times, all that was copied differs again, and
 // nothing is confirmed.
 func (e *rsyncEngine) confirmed(ctx context.Context, run *rsyncResult, err error) []Change {
 	listed := run.output.changes

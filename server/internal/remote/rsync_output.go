@@ -7,13 +7,13 @@ import (
 	"errors"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// itemFormat makes rsync print one line for each change: what is done, bytes sent, size, name. That the bytes sent are among them makes
-// it print the line after the transfer instead of before.
-const itemFormat = itemMark + "%i %b %l %n"
+// itemFormat makes rsync print one line for each change: what is done, size, name. It is printed when the change is begun.
+const itemFormat = itemMark + "%i %l %n"
 
 const itemMark = "change "
 
@@ -26,7 +26,8 @@ type rsyncOutput struct {
 	changes []Change
 	dirs    map[string]bool // directories among the deletions
 	skipped []Problem
-	literal int64 // bytes of file content that went over the connection
+	kept    map[string]bool // directories that hold what is excluded, which a dry run lists as deleted all the same
+	literal int64           // bytes of file content that went over the connection
 }
 
 // maxLine bounds a line of output: a path has 4096 bytes, of which each may take five.
@@ -49,7 +50,10 @@ func (o *rsyncOutput) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-const skippedMark = `skipping non-regular file "`
+const (
+	skippedMark = `skipping non-regular file "`
+	keptMark    = "cannot delete non-empty directory: "
+)
 
 func (o *rsyncOutput) line(line string) {
 	if item, ok := strings.CutPrefix(line, itemMark); ok {
@@ -58,6 +62,10 @@ func (o *rsyncOutput) line(line string) {
 	}
 	if name, ok := strings.CutPrefix(line, skippedMark); ok {
 		o.skipped = append(o.skipped, Problem{unescape(strings.TrimSuffix(name, `"`)), errors.New("is no file, directory or link; no sync copies it")})
+		return
+	}
+	if name, ok := strings.CutPrefix(line, keptMark); ok {
+		mark(&o.kept, path.Clean(unescape(name)))
 		return
 	}
 	if n, ok := strings.CutPrefix(line, "Literal data: "); ok {
@@ -71,11 +79,15 @@ func (o *rsyncOutput) line(line string) {
 	}
 }
 
+// planned returns what a dry run would change.
+func (o *rsyncOutput) planned() []Change {
+	return slices.DeleteFunc(o.changes, func(c Change) bool { return c.Action == ActionDelete && o.kept[c.Path] })
+}
+
 // item reads a line of itemFormat.
 func (o *rsyncOutput) item(line string) {
 	code, rest, _ := strings.Cut(line, " ")
-	_, rest, _ = strings.Cut(strings.TrimLeft(rest, " "), " ") // a deletion's code is padded with spaces
-	size, name, ok := strings.Cut(rest, " ")
+	size, name, ok := strings.Cut(strings.TrimLeft(rest, " "), " ") // a deletion's code is padded with spaces
 	bytes, err := strconv.ParseInt(size, 10, 64)
 	if !ok || err != nil || name == "" {
 		return
@@ -89,13 +101,17 @@ func (o *rsyncOutput) item(line string) {
 		change.Bytes = bytes
 	case ActionDelete:
 		if strings.HasSuffix(name, "/") {
-			if o.dirs == nil {
-				o.dirs = map[string]bool{}
-			}
-			o.dirs[change.Path] = true
+			mark(&o.dirs, change.Path)
 		}
 	}
 	o.changes = append(o.changes, change)
+}
+
+func mark(set *map[string]bool, name string) {
+	if *set == nil {
+		*set = map[string]bool{}
+	}
+	(*set)[name] = true
 }
 
 // action translates what rsync calls an itemized change: YXcstpoguax, of which Y is the kind of update and X that of the file, and all
@@ -137,13 +153,14 @@ func unescape(name string) string {
 var complaint = regexp.MustCompile(`^(?:rsync: )?(?:\[(\w+)\] )?(.*?)"(.*)"(.*)$`)
 
 // tail is a line that ends with a path, without quotes.
-var tail = regexp.MustCompile(`^(could not make way for new [^:]+|cannot delete non-empty directory): (.+)$`)
+var tail = regexp.MustCompile(`^(could not make way for new [^:]+): (.+)$`)
 
 // tempName is what rsync calls a file while it arrives.
 var tempName = regexp.MustCompile(`^\.(.+)\.[A-Za-z0-9]{6}$`)
 
-// rsyncProblems reads what rsync prints to standard error. Paths below one of the roots become relative to it.
-func rsyncProblems(stderr string, upload bool, roots ...string) (problems []Problem) {
+// rsyncProblems reads what rsync prints to standard error, and reports whether the source could not be read in full. Paths below one of
+// the roots become relative to it.
+func rsyncProblems(stderr string, upload bool, roots ...string) (problems []Problem, unread bool) {
 	for line := range strings.Lines(stderr) {
 		line = strings.TrimSuffix(line, "\n")
 		if m := tail.FindStringSubmatch(line); m != nil {
@@ -158,11 +175,12 @@ func rsyncProblems(stderr string, upload bool, roots ...string) (problems []Prob
 		if t := tempName.FindStringSubmatch(path.Base(name)); t != nil && strings.Contains(m[2], "mkstemp") {
 			name = path.Join(path.Dir(name), t[1])
 		}
+		unread = unread || m[1] == "sender" || m[1] == ""
 		why := strings.TrimSpace(strings.TrimRight(m[2], ": ") + " " + strings.TrimLeft(m[4], ": "))
 		local := (m[1] == "sender") == upload
 		problems = append(problems, Problem{name, &Error{Kind: complaintKind(why, local), Err: errors.New("rsync: " + why)}})
 	}
-	return problems
+	return problems, unread
 }
 
 // below makes name relative to the first of the roots that it is below.

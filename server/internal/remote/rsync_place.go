@@ -23,6 +23,8 @@ type rsyncPlace struct {
 
 func (p *rsyncPlace) close() { p.folder.Close() }
 
+var errDestination = errors.New("the destination exists and is no directory")
+
 // place opens the local directory. Only as the destination may it be missing.
 func (e *rsyncEngine) place() (*rsyncPlace, error) {
 	p := &rsyncPlace{path: e.sync.Local, name: "."}
@@ -36,7 +38,7 @@ func (e *rsyncEngine) place() (*rsyncPlace, error) {
 		case err == nil && e.sync.Direction == Upload:
 			return nil, &Error{Kind: Refused, Err: errNoDirectory}
 		case err == nil:
-			return nil, &Error{Kind: Refused, Err: errors.New("the destination exists and is no directory")}
+			return nil, &Error{Kind: Refused, Err: errDestination}
 		}
 		if e.sync.Direction == Upload || !errors.Is(err, fs.ErrNotExist) || dir == "." {
 			return nil, (&localTree{}).classify(err)

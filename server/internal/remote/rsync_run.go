@@ -22,15 +22,18 @@ import (
 type rsyncResult struct {
 	output   *rsyncOutput
 	problems []Problem
+	unread   bool // some of them are of the source
 	lease    pool.Info
 	began    bool // something may have been changed
 }
 
 // run runs rsync once, from here to the host and back. Errors are *pool.Error (nothing happened) or *Error; what concerns single paths is
-// in the result. When ctx ends, both programs are told to stop, which makes them remove their temporary files, and are killed when they
-// do not.
+// in the result. When ctx ends, both programs lose each other, which makes them remove their temporary files, and are killed if they go on.
 func (e *rsyncEngine) run(ctx context.Context, at *rsyncPlace, o rsyncOptions) (*rsyncResult, error) {
 	res := &rsyncResult{output: &rsyncOutput{}}
+	if ctx.Err() != nil {
+		return res, &Error{Kind: Stopped, Err: fmt.Errorf("stopped before rsync was started: %w", context.Cause(ctx))}
+	}
 	if e.sync.Progress != nil {
 		res.output.progress = func(done int64) { e.sync.Progress(done, o.total) }
 	}
@@ -53,7 +56,7 @@ func (e *rsyncEngine) run(ctx context.Context, at *rsyncPlace, o rsyncOptions) (
 	res.began = shell.started && !v.unstarted
 	if !v.unstarted {
 		here, _ := os.Readlink(at.folder.Name())
-		res.problems = rsyncProblems(v.stderr, v.upload, cmp.Or(here, at.path.Full), strings.TrimRight(e.sync.Remote, "/"))
+		res.problems, res.unread = rsyncProblems(v.stderr, v.upload, cmp.Or(here, at.path.Full), strings.TrimRight(e.sync.Remote, "/"))
 	}
 	return res, err
 }
@@ -80,15 +83,28 @@ func (e *rsyncEngine) command(at *rsyncPlace, l *rsyncshell.Listener, o rsyncOpt
 	return cmd, nil
 }
 
-// stopGroup ends a process and what it started, unless it ends by itself in time.
+// stopGroup ends a process, and what it started, that does not end by itself: an rsync whose other side is gone tidies up and ends, which
+// one that is signalled does not always.
 func stopGroup(pid int, ended <-chan struct{}) {
-	_ = syscall.Kill(-pid, syscall.SIGTERM)
-	t := time.NewTimer(stopWait)
-	defer t.Stop()
-	select {
-	case <-ended:
-	case <-t.C:
-		_ = syscall.Kill(-pid, syscall.SIGKILL)
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		t := time.NewTimer(stopWait)
+		select {
+		case <-ended:
+			t.Stop()
+			return
+		case <-t.C:
+			_ = syscall.Kill(-pid, sig)
+		}
+	}
+}
+
+// endGroup waits for what a process that has ended started: rsync's receiver is one of its own and may have a temporary file to remove.
+func endGroup(pid int) {
+	for deadline := time.Now().Add(stopWait); syscall.Kill(-pid, 0) == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
+			return
+		}
 	}
 }
 
@@ -173,6 +189,9 @@ func (v *rsyncVerdict) code(code int) error {
 		return say(Broken, "the two rsync programs lost each other")
 	case rsyncSelection:
 		v.unstarted = true
+		if strings.Contains(v.stderr, "Not a directory") {
+			return &Error{Kind: Refused, Err: errDestination}
+		}
 		return v.files()
 	case rsyncFileIO:
 		return v.files()

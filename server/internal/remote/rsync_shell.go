@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -52,6 +53,7 @@ func (s *rsyncShell) carry(ctx context.Context, cmd *exec.Cmd) error {
 	s.listener.Close()
 	cancel()
 	<-s.done
+	endGroup(cmd.Process.Pid)
 	return err
 }
 
@@ -81,23 +83,26 @@ func (s *rsyncShell) serve(ctx context.Context) {
 	case o.err != nil:
 		s.err = o.err
 		peer.Exit(shellDisconnected)
+		peer.Close()
 	default:
-		peer.Exit(s.connect(ctx, peer, o.Session))
+		s.connect(ctx, peer, o.Session)
+		peer.Close()
 	}
 }
 
 // plain is a word that means itself to every shell.
 var plain = regexp.MustCompile(`^[A-Za-z0-9=.,_/:+-]+$`)
 
-// connect runs the command on the host, with its streams those of the peer, and returns its exit code.
-func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, sess *pool.Session) int {
+// connect runs the command on the host, with its streams those of the peer.
+func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, sess *pool.Session) {
 	x := &execution{sess: sess, ended: make(chan struct{})}
 	go x.watch()
 	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { defer close(interrupted); x.interrupt() })
+	stop := context.AfterFunc(ctx, func() { defer close(interrupted); hangUp(peer, x) })
+	var rsyncEnded sync.WaitGroup
 	if s.err = startWords(sess, peer.Words); s.err == nil {
 		s.started = true
-		s.pump(peer, x)
+		s.pump(peer, x, &rsyncEnded)
 	} else {
 		sess.Channel.Close()
 		<-x.ended
@@ -107,10 +112,24 @@ func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, sess *p
 		<-interrupted
 	}
 	s.code, s.signal = x.code, x.signal
-	if !x.exited || x.signal != "" {
-		return shellDisconnected
+	if x.exited && x.signal == "" {
+		peer.Exit(x.code)
+	} else {
+		peer.Exit(shellDisconnected)
 	}
-	return x.code
+	rsyncEnded.Wait()
+}
+
+// hangUp ends the host's rsync as one does that loses its other side, which makes it tidy up, and interrupts it if that takes too long.
+func hangUp(peer *rsyncshell.Peer, x *execution) {
+	_ = peer.In.SetReadDeadline(time.Now()) // pump then sends the end
+	t := time.NewTimer(stopGrace)
+	defer t.Stop()
+	select {
+	case <-x.ended:
+	case <-t.C:
+		x.interrupt()
+	}
 }
 
 // startWords runs rsync's command line. It holds no path: those go over its connection.
@@ -133,13 +152,19 @@ func startWords(sess *pool.Session, words []string) error {
 // pumpSize is how many bytes are read at once: as many as rsync writes at once.
 const pumpSize = 256 << 10
 
-// pump moves bytes both ways until the host's command has ended and all it wrote has been read.
-func (s *rsyncShell) pump(peer *rsyncshell.Peer, x *execution) {
-	var in, out sync.WaitGroup
-	in.Go(func() {
-		_, _ = io.CopyBuffer(x.sess.Channel, onlyReader{peer.In}, make([]byte, pumpSize))
+// pump moves bytes both ways until the host's command has ended and all it wrote has been read. What rsync writes is read until it closes
+// its end, which is later: an rsync that cannot write kills its receiver, which may then leave a temporary file, while one that reads the
+// end of its input lets it tidy up.
+func (s *rsyncShell) pump(peer *rsyncshell.Peer, x *execution, rsyncEnded *sync.WaitGroup) {
+	rsyncEnded.Go(func() {
+		_, err := io.CopyBuffer(x.sess.Channel, onlyReader{peer.In}, make([]byte, pumpSize))
 		_ = x.sess.CloseWrite()
+		if err != nil {
+			_ = peer.In.SetReadDeadline(time.Time{})
+			_, _ = io.Copy(io.Discard, peer.In)
+		}
 	})
+	var out sync.WaitGroup
 	out.Go(func() {
 		_, err := io.CopyBuffer(onlyWriter{peer.Out}, x.sess.Channel, make([]byte, pumpSize))
 		peer.Out.Close()
@@ -150,8 +175,6 @@ func (s *rsyncShell) pump(peer *rsyncshell.Peer, x *execution) {
 	out.Go(func() { s.stderr, _ = capture(x.sess.Stderr(), 16<<10) })
 	out.Wait()
 	<-x.ended
-	peer.In.Close() // nothing more will be read there
-	in.Wait()
 }
 
 // onlyReader and onlyWriter hide what would make io.CopyBuffer ignore its buffer.

@@ -54,7 +54,10 @@ func TestSyncCutInTheMiddle(t *testing.T) {
 		tree := many(300)
 		src, dst := f.ends(way)
 		put(t, src, tree)
-		y := f.open(t, with(toward(way), func(s *Sync) { s.Progress = after(30_000, f.host.CloseClientConnections) }))
+		y := f.open(t, with(toward(way), func(s *Sync) {
+			s.BandwidthKBps = 500 // else all of it may be on its way by then
+			s.Progress = after(30_000, f.host.CloseClientConnections)
+		}))
 		stats, err := y.Apply(t.Context(), nil)
 		wantKind(t, err, Unknown)
 		if stats.FilesTransferred >= 300 || !strings.Contains(fmt.Sprint(err), "changes are confirmed") {
@@ -68,12 +71,15 @@ func TestSyncCutInTheMiddle(t *testing.T) {
 
 func TestSyncCutWhilePlanning(t *testing.T) {
 	bothWays(t, func() fakessh.Options {
-		return fakessh.Options{Latency: fakessh.Latency{SFTP: fakessh.Fixed(50 * time.Millisecond)}}
+		return fakessh.Options{Latency: fakessh.Latency{SFTP: fakessh.Fixed(50 * time.Millisecond), Exec: fakessh.Fixed(200 * time.Millisecond)}}
 	}, func(t *testing.T, f *syncFixture, way Direction) {
 		src, dst := f.ends(way)
 		put(t, src, many(30))
 		put(t, dst, files{".": dir()})
 		y := f.open(t, toward(way))
+		if _, err := f.exec(t.Context(), Command{Line: "true"}); err != nil { // there is a connection to cut
+			t.Fatal(err)
+		}
 		stop := time.AfterFunc(75*time.Millisecond, f.host.CloseClientConnections)
 		defer stop.Stop()
 		_, err := y.Plan(t.Context())

@@ -56,7 +56,7 @@ func Command() (string, error) {
 	return "'" + strings.ReplaceAll(exe, "'", "''") + "' " + Name, nil // rsync knows no backslash here, but doubled quotes
 }
 
-// Peer is a shell that reported. Its user closes In and Out, and calls Exit once.
+// Peer is a shell that reported. Its user calls Exit, and at last Close.
 type Peer struct {
 	Words   []string // the command for the host, its arguments, without the host's name
 	In, Out *os.File // what rsync writes to the shell and reads from it
@@ -75,7 +75,7 @@ func (l *Listener) Accept() (*Peer, error) {
 	l.socket.Close()
 	p := &Peer{conn: conn}
 	if err := p.receive(); err != nil {
-		p.close()
+		p.Close()
 		return nil, fmt.Errorf("the remote shell of rsync: %w", err)
 	}
 	return p, nil
@@ -135,17 +135,15 @@ func (p *Peer) files(rights []byte) error {
 	return nil
 }
 
-func (p *Peer) close() {
+// Exit ends the shell with the exit code of the command, 0 to 255. In and Out stay open.
+func (p *Peer) Exit(code int) { _, _ = p.conn.Write([]byte{byte(code)}) }
+
+// Close closes In, Out and what else it holds. A shell that was not told to exit takes the connection for lost.
+func (p *Peer) Close() {
 	for _, f := range []*os.File{p.In, p.Out} {
 		if f != nil {
 			f.Close()
 		}
 	}
 	p.conn.Close()
-}
-
-// Exit ends the shell with the exit code of the command, 0 to 255.
-func (p *Peer) Exit(code int) {
-	_, _ = p.conn.Write([]byte{byte(code)})
-	p.close()
 }
