@@ -52,6 +52,7 @@ func (p *Pool) dial(ctx context.Context, t *profile.Target) (*conn, error) {
 		wire := newWire(transport)
 		var client *ssh.Client
 		if client, err = handshake(ctx, wire, t); err == nil {
+			wire.onBroken(func() { _, _, _ = client.SendRequest("keepalive@openssh.com", false, nil) })
 			now := time.Now()
 			p.count.dials.Add(1)
 			p.count.dialNanos.Add(int64(now.Sub(start)))

@@ -215,3 +215,30 @@ func (c *swallowing) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
 }
+
+// TestBrokenWhileOpening cuts connections while channels are being opened on them; TestMain looks for what waits for ever.
+func TestBrokenWhileOpening(t *testing.T) {
+	host, p, target := start(t, fakessh.Options{}, Config{MaxConns: 2})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if s, err := p.Dial(t.Context(), target, fakessh.EchoHost, fakessh.EchoPort, nil); err == nil {
+					s.Close()
+				}
+			}
+		})
+	}
+	for range 100 {
+		time.Sleep(2 * time.Millisecond)
+		host.CloseClientConnections()
+	}
+	close(stop)
+	wg.Wait()
+}

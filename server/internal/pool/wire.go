@@ -19,8 +19,9 @@ const (
 // does, too: when each end waits until the other reads, neither does. What is held back is bounded by the windows that the host has
 // granted, and by room.
 //
-// The first read error closes the connection. x/crypto, once its reader has failed, can still take a request to open a channel and then
-// wait for the answer for ever; here the write of that request fails.
+// The first read error fails all writes. x/crypto, once its reader has failed, can still take a request to open a channel and then wait
+// for the answer for ever; here the write of that request fails. Since x/crypto keeps the first such failure to itself, Read has it
+// write something of no account before it learns of the error.
 type wire struct {
 	net.Conn
 	broken atomic.Bool // set before any channel learns of the end
@@ -31,6 +32,7 @@ type wire struct {
 	pending []byte
 	closing bool
 	err     error
+	ignored func()        // writes a packet that nobody waits for
 	done    chan struct{} // closed when the sender has ended
 }
 
@@ -49,8 +51,38 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.broken.Store(true)
 		w.fail(err)
 		w.Conn.Close()
+		w.useUpFailure()
 	}
 	return n, err
+}
+
+// onBroken sets what writes a packet that nobody waits for.
+func (w *wire) onBroken(write func()) {
+	w.mu.Lock()
+	w.ignored = write
+	w.mu.Unlock()
+	if w.broken.Load() {
+		write()
+	}
+}
+
+// useUpFailure has the first write that fails be one that nobody waits for. During a key exchange that write may wait for the reader, hence
+// the bound.
+func (w *wire) useUpFailure() {
+	w.mu.Lock()
+	write := w.ignored
+	w.mu.Unlock()
+	if write == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); write() }()
+	late := time.NewTimer(wireFlush)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
 }
 
 // Write implements io.Writer. It returns before p is sent, so an error comes with a later Write.

@@ -96,3 +96,21 @@ func TestWireEndsWithItsPeer(t *testing.T) {
 		t.Error("closing waits for a peer that does not read")
 	}
 }
+
+// TestWireUsesUpTheFirstFailure wants a packet that nobody waits for to have failed before the reader learns of the end.
+func TestWireUsesUpTheFirstFailure(t *testing.T) {
+	near, far := net.Pipe()
+	w := newWire(near)
+	defer w.Close()
+	var failed error
+	w.onBroken(func() { _, failed = w.Write([]byte("x")) })
+	far.Close()
+	if _, err := w.Read(make([]byte, 1)); err == nil || failed == nil {
+		t.Errorf("Read: %v, and before it the write: %v", err, failed)
+	}
+	failed = nil
+	w.onBroken(func() { _, failed = w.Write([]byte("x")) })
+	if failed == nil {
+		t.Error("no write although the end had come already")
+	}
+}
