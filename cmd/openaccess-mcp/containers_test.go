@@ -131,6 +131,60 @@ func TestContainerTools(t *testing.T) {
 	if down.Data == nil || down.Data.Checksum != up.Data.Checksum {
 		t.Errorf("download: %+v", down)
 	}
+	b.sync(t, session)
+	b.tunnel(t, session)
+}
+
+// sync pushes a tree with each engine, changes it, and pulls it back.
+func (b *box) sync(t *testing.T, session *mcp.ClientSession) {
+	t.Helper()
+	for _, engine := range []string{"sftp", "rsync"} {
+		from, back := filepath.Join(b.dir, "from-"+engine), filepath.Join(b.dir, "back-"+engine)
+		for i := range 20 {
+			must(t, os.MkdirAll(filepath.Join(from, "sub dir"), 0o755))
+			write(t, filepath.Join(from, "sub dir", fmt.Sprintf("-file 'ü' %d", i)), strings.Repeat("x", i*1000), 0o640)
+		}
+		run := func(direction, source, dest string) *server.SyncData {
+			e := call[server.SyncData](t.Context(), t, session, "rsync_sync", map[string]any{
+				"profile_id": "real", "direction": direction, "source": source, "dest": dest, "engine": engine, "dry_run": false})
+			if e.Data == nil || e.Data.Engine != engine || e.Data.Status != "completed" {
+				t.Fatalf("%s %s: %+v", engine, direction, e)
+			}
+			return e.Data
+		}
+		if d := run("push", from, "tree-"+engine); d.FilesTransferred != 20 {
+			t.Errorf("%s: %d files went", engine, d.FilesTransferred)
+		}
+		if d := run("push", from, "tree-"+engine); d.FilesTransferred != 0 {
+			t.Errorf("%s: %d files went again", engine, d.FilesTransferred)
+		}
+		run("pull", "tree-"+engine, back)
+		command(t, "diff", "-r", from, back)
+		if mode := b.shell(t, "stat -c %a /home/deploy/tree-"+engine+"/'sub dir'/* | sort -u"); mode != "640" {
+			t.Errorf("%s: modes %q", engine, mode)
+		}
+	}
+}
+
+// tunnel reaches the container's sshd through a tunnel to itself.
+func (b *box) tunnel(t *testing.T, session *mcp.ClientSession) {
+	t.Helper()
+	e := call[server.TunnelData](t.Context(), t, session, "tunnel_create", map[string]any{
+		"profile_id": "real", "tunnel_type": "local", "target_host": "127.0.0.1", "target_port": 22})
+	if e.Data == nil {
+		t.Fatalf("tunnel_create: %+v", e)
+	}
+	c, err := net.Dial("tcp", net.JoinHostPort(e.Data.ListenHost, strconv.Itoa(e.Data.ListenPort)))
+	must(t, err)
+	defer c.Close()
+	banner := make([]byte, 4)
+	if _, err := io.ReadFull(c, banner); err != nil || string(banner) != "SSH-" {
+		t.Errorf("through the tunnel came %q, %v", banner, err)
+	}
+	closed := call[server.TunnelClosedData](t.Context(), t, session, "tunnel_close", map[string]any{"tunnel_id": e.Data.TunnelID})
+	if !closed.Success {
+		t.Errorf("tunnel_close: %+v", closed)
+	}
 }
 
 // TestContainerStopped stops the container under a command and starts it again.

@@ -66,6 +66,12 @@ func (r *remoteTree) list(ctx context.Context, dir string) ([]entry, error) {
 	return entries, nil
 }
 
+// alive makes a round trip. pkg/sftp takes a listing for complete that a breaking session has cut short; whoever asks afterwards is told.
+func (r *remoteTree) alive() error {
+	_, err := r.client.RealPath(".")
+	return err
+}
+
 func (r *remoteTree) look(name string) (entry, error) {
 	info, err := r.client.Lstat(r.at(name))
 	if err != nil {

@@ -79,7 +79,11 @@ func (e *sftpEngine) plan(ctx context.Context) (*SyncPlan, error) {
 	defer e.guard(ctx)()
 	src, dst := e.trees()
 	c := &comparison{ctx: ctx, sync: &e.sync, filter: e.filter, src: src, dst: dst}
-	if err := c.run(); err != nil {
+	err := c.run()
+	if err == nil {
+		err = e.remote.alive()
+	}
+	if err != nil {
 		return nil, e.planError(ctx, err)
 	}
 	e.items, e.dirs = c.items, c.dirs
