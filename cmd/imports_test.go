@@ -44,6 +44,7 @@ var allowed = []struct {
 	{"server/internal/pool", []string{"server/internal/profile", "server/internal/admission", "server/internal/metrics"}, "the pool dials profiles' targets"},
 	{"server/internal/profile", []string{"server/internal/secret", "server/internal/cache"}, "a profile resolves to a target with its credential"},
 	{"server/internal/vpn", []string{"server/internal/secret"}, "a peer has a key"},
+	{"server/internal/rsyncshell", []string{"server/internal/rsyncshell/helper"}, "the helper is alone so that it starts at once"},
 	{"server/internal/", nil, "policy, audit, secret, admission, cache and metrics are leaves"},
 	{"fakessh/memfs", nil, "a leaf"},
 	{"fakessh/netem", nil, "a leaf"},

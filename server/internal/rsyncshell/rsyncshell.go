@@ -3,8 +3,8 @@
 // Package rsyncshell is the remote shell of an rsync that the server runs. Where ssh would open a connection, it hands rsync's standard
 // input and output, and the command line for the host, to the server, which carries them over a connection that it has.
 //
-// Listen makes the private socket on which the shell reports, and Accept waits for it. The shell itself (helper.go) is the same program
-// again: rsync starts what Command names, with what Environ holds.
+// Listen makes the private socket on which the shell reports, and Accept waits for it. The shell itself (package helper) is the same
+// program again: rsync starts what Command names, with what Environ holds.
 package rsyncshell
 
 import (
@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/rsyncshell/helper"
 )
 
 // Listener is a socket for one shell. It lies in a folder of its own that only this user may enter.
@@ -45,7 +47,7 @@ func (l *Listener) Close() error {
 }
 
 // Environ is the variable that rsync's environment must hold for the shell to find the listener.
-func (l *Listener) Environ() string { return socketVariable + "=" + l.socket.Addr().String() }
+func (l *Listener) Environ() string { return helper.Variable + "=" + l.socket.Addr().String() }
 
 // Command is the value of rsync's option --rsh: this program, as a shell.
 func Command() (string, error) {
@@ -53,7 +55,7 @@ func Command() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "'" + strings.ReplaceAll(exe, "'", "''") + "' " + Name, nil // rsync knows no backslash here, but doubled quotes
+	return "'" + strings.ReplaceAll(exe, "'", "''") + "' " + helper.Name, nil // rsync knows no backslash here, but doubled quotes
 }
 
 // Peer is a shell that reported. Its user calls Exit, and at last Close.

@@ -1,25 +1,28 @@
 //go:build unix
 
-package rsyncshell
+// Package helper is the shell of package rsyncshell. Whatever program has it linked in is one, when Name is its first argument and its
+// environment holds Variable.
+//
+// It runs before main, and imports next to nothing, so that it also runs before other packages are initialised: those of the server take
+// 25 ms, for which every sync would wait, and the whole of a small one lasts 100 ms.
+package helper
 
 import (
 	"os"
-	"strings"
 	"syscall"
 )
 
-// Name is the argument that makes a program with this package a shell, when its environment names a socket too.
-const Name = "rsync-shell"
-
-const socketVariable = "OPENACCESS_RSYNC_SOCKET"
+// What makes a process a shell.
+const (
+	Name     = "rsync-shell"             // its first argument
+	Variable = "OPENACCESS_RSYNC_SOCKET" // holds the path of the socket to report on
+)
 
 // lost is the exit code for a broken connection, as ssh has it.
 const lost = 255
 
-// The shell runs before main, and with nothing but system calls, so that it runs before most other packages are initialised too: those
-// of the server take 25 ms, which every sync would wait for, and the whole of a small one lasts 100 ms.
 func init() {
-	if socket := os.Getenv(socketVariable); socket != "" && len(os.Args) > 1 && os.Args[1] == Name {
+	if socket := os.Getenv(Variable); socket != "" && len(os.Args) > 1 && os.Args[1] == Name {
 		os.Exit(shell(socket, os.Args[2:]))
 	}
 }
@@ -54,13 +57,16 @@ func shell(socket string, words []string) int {
 }
 
 func report(fd int, words []string) error {
-	text := strings.Join(words, "\x00") + "\x00"
+	var text []byte
+	for _, w := range words {
+		text = append(append(text, w...), 0)
+	}
 	size := len(text)
 	head := []byte{byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size)}
 	if err := syscall.Sendmsg(fd, head, syscall.UnixRights(0, 1), nil, 0); err != nil {
 		return err
 	}
-	for rest := []byte(text); len(rest) > 0; {
+	for rest := text; len(rest) > 0; {
 		n, err := syscall.Write(fd, rest)
 		if err != nil && err != syscall.EINTR {
 			return err
