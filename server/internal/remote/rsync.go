@@ -23,7 +23,7 @@ type rsyncEngine struct {
 	pool    *pool.Pool
 	target  *profile.Target
 	sync    Sync
-	program string // the local rsync
+	program *rsyncProgram
 
 	planned *SyncPlan       // the last plan
 	dirs    map[string]bool // which of its deletions are directories

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
@@ -19,6 +20,11 @@ import (
 type rsyncOptions struct {
 	dryRun bool
 	total  int64 // payload bytes to go, for the progress; 0 is unknown
+}
+
+// kind says which options of a run decide the command line for the host.
+func (e *rsyncEngine) kind(o rsyncOptions) string {
+	return fmt.Sprint(e.sync.Direction, e.sync.Permissions, e.sync.Times, e.sync.Content, o.dryRun)
 }
 
 // rsyncHost stands for the host in rsync's arguments, where a path without one would be local.
@@ -75,27 +81,48 @@ func rsyncPath(dir string) string {
 
 func isPattern(path string) bool { return strings.ContainsAny(path, "*?[") }
 
-// rsyncFound is the path of the local rsync once it has been found good.
-var rsyncFound atomic.Pointer[string]
+// rsyncProgram is the rsync of this machine. It is safe for concurrent use.
+type rsyncProgram struct {
+	path string
+
+	mu    sync.Mutex
+	words map[string][]string // what it runs on the host, by rsyncEngine.kind
+}
+
+// foretell returns what the program ran on the host for options of that kind the last time, or nil.
+func (p *rsyncProgram) foretell(kind string) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.words[kind]
+}
+
+func (p *rsyncProgram) learn(kind string, words []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.words[kind] = words
+}
+
+// rsyncFound is the local rsync once it has been found good.
+var rsyncFound atomic.Pointer[rsyncProgram]
 
 // localRsync finds the rsync of this machine, or says why there is none to use.
-func localRsync() (string, error) {
+func localRsync() (*rsyncProgram, error) {
 	if found := rsyncFound.Load(); found != nil {
-		return *found, nil
+		return found, nil
 	}
 	path, err := exec.LookPath("rsync")
 	if err != nil {
-		return "", errors.New("the server's machine has no rsync: install its package rsync, or use the engine sftp")
+		return nil, errors.New("the server's machine has no rsync: install its package rsync, or use the engine sftp")
 	}
 	out, err := exec.Command(path, "--version").Output()
 	if err == nil {
 		err = recentRsync(out)
 	}
 	if err != nil {
-		return "", fmt.Errorf("the rsync of the server's machine (%s) is of no use: %w; install the package rsync, or use the engine sftp", path, err)
+		return nil, fmt.Errorf("the rsync of the server's machine (%s) is of no use: %w; install the package rsync, or use the engine sftp", path, err)
 	}
-	rsyncFound.Store(&path)
-	return path, nil
+	rsyncFound.CompareAndSwap(nil, &rsyncProgram{path: path, words: map[string][]string{}})
+	return rsyncFound.Load(), nil
 }
 
 // recentRsync judges what rsync --version prints. Some systems have another program of that name, which knows fewer options.

@@ -4,12 +4,13 @@ package remote
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -48,15 +49,21 @@ func (e *rsyncEngine) run(ctx context.Context, at *rsyncPlace, o rsyncOptions) (
 	}
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = res.output, &stderr
-	shell := &rsyncShell{pool: e.pool, target: e.target, listener: listener, done: make(chan struct{})}
+	shell := &rsyncShell{
+		pool: e.pool, target: e.target, listener: listener, words: e.program.foretell(e.kind(o)), done: make(chan struct{}),
+	}
 	err = shell.carry(ctx, cmd)
+	if shell.started {
+		e.program.learn(e.kind(o), shell.words)
+	}
 	res.lease = shell.lease
 	v := &rsyncVerdict{shell: shell, wait: err, stderr: stderr.String() + string(shell.stderr), upload: e.sync.Direction == Upload}
 	err = v.judge(ctx)
 	res.began = shell.started && !v.unstarted
 	if !v.unstarted {
-		here, _ := os.Readlink(at.folder.Name())
-		res.problems, res.unread = rsyncProblems(v.stderr, v.upload, cmp.Or(here, at.path.Full), strings.TrimRight(e.sync.Remote, "/"))
+		here, _ := filepath.EvalSymlinks(cmd.Dir) // as rsync calls it
+		here = strings.TrimSuffix(path.Join(here, at.name), "/")
+		res.problems, res.unread = rsyncProblems(v.stderr, v.upload, here, strings.TrimRight(e.sync.Remote, "/"))
 	}
 	return res, err
 }
@@ -75,7 +82,7 @@ func (e *rsyncEngine) command(at *rsyncPlace, l *rsyncshell.Listener, o rsyncOpt
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(e.program, e.rsyncArgs(at, rsh, o)...)
+	cmd := exec.Command(e.program.path, e.rsyncArgs(at, rsh, o)...)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", l.Environ()}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that all it starts can be stopped at once
@@ -119,23 +126,24 @@ type rsyncVerdict struct {
 
 // Exit codes of rsync, from its manual.
 const (
-	rsyncSyntax       = 1
-	rsyncProtocol     = 2
-	rsyncSelection    = 3
-	rsyncUnsupported  = 4
-	rsyncStart        = 5
-	rsyncSocketIO     = 10
-	rsyncFileIO       = 11
-	rsyncStream       = 12
-	rsyncDiagnostics  = 13
-	rsyncIPC          = 14
-	rsyncPartial      = 23
-	rsyncVanished     = 24
-	rsyncTimeout      = 30
-	rsyncConnTimeout  = 35
-	shellNotRunnable  = 126
-	shellNotFound     = 127
-	shellDisconnected = 255
+	noCode           = -1 // a signal, or nothing, ended the host's rsync after the local one was content
+	rsyncSyntax      = 1
+	rsyncProtocol    = 2
+	rsyncSelection   = 3
+	rsyncUnsupported = 4
+	rsyncStart       = 5
+	rsyncSocketIO    = 10
+	rsyncFileIO      = 11
+	rsyncStream      = 12
+	rsyncDiagnostics = 13
+	rsyncIPC         = 14
+	rsyncPartial     = 23
+	rsyncVanished    = 24
+	rsyncTimeout     = 30
+	rsyncConnTimeout = 35
+	shellNotRunnable = 126
+	shellNotFound    = 127
+	shellUnreachable = 255
 )
 
 // errNoParentDir is behind the error of an rsync that makes one directory and no more.
@@ -145,10 +153,10 @@ func (v *rsyncVerdict) judge(ctx context.Context) error {
 	var exit *exec.ExitError
 	s := v.shell
 	switch {
-	case v.wait == nil:
-		return nil
 	case s.err != nil:
 		return s.err
+	case v.wait == nil:
+		return v.code(s.code) // which the local rsync does not learn
 	case ctx.Err() != nil:
 		return &Error{Kind: Stopped, Err: fmt.Errorf("rsync was stopped: %w", context.Cause(ctx))}
 	case !errors.As(v.wait, &exit):
@@ -160,7 +168,7 @@ func (v *rsyncVerdict) judge(ctx context.Context) error {
 	case s.signal != "":
 		return &Error{Kind: Broken, Err: fmt.Errorf("the host's rsync was ended by SIG%s", s.signal)}
 	}
-	if code := exit.ExitCode(); code != rsyncStream || s.code == 0 {
+	if code := exit.ExitCode(); code != rsyncStream && code != rsyncSocketIO || s.code <= 0 {
 		return v.code(code)
 	}
 	return v.code(s.code) // of the host's rsync, whose end is all that the local one noticed
@@ -172,6 +180,8 @@ func (v *rsyncVerdict) code(code int) error {
 		return &Error{Kind: kind, Err: fmt.Errorf(format+": %s (rsync's exit code %d)", append(args, v.why(), code)...)}
 	}
 	switch code {
+	case 0, noCode:
+		return nil
 	case rsyncPartial, rsyncVanished:
 		return v.partial()
 	case shellNotFound, shellNotRunnable:
@@ -185,7 +195,7 @@ func (v *rsyncVerdict) code(code int) error {
 		return say(Refused, "the host's rsync does not answer as one; its login shell may print something, or it is too old")
 	case rsyncTimeout, rsyncConnTimeout:
 		return &Error{Kind: Stopped, Err: fmt.Errorf("rsync: %s: %w", v.why(), os.ErrDeadlineExceeded)}
-	case rsyncSocketIO, rsyncStream, rsyncDiagnostics, rsyncIPC, shellDisconnected:
+	case rsyncSocketIO, rsyncStream, rsyncDiagnostics, rsyncIPC, shellUnreachable:
 		return say(Broken, "the two rsync programs lost each other")
 	case rsyncSelection:
 		v.unstarted = true

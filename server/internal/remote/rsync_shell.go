@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,6 +25,7 @@ type rsyncShell struct {
 	pool     *pool.Pool
 	target   *profile.Target
 	listener *rsyncshell.Listener
+	words    []string      // what rsync will probably want to run on the host, and at the end what it did
 	done     chan struct{} // closed when serve has returned; then the rest is settled
 
 	started bool // the host accepted the command
@@ -57,66 +59,77 @@ func (s *rsyncShell) carry(ctx context.Context, cmd *exec.Cmd) error {
 	return err
 }
 
-type openedSession struct {
-	*pool.Session
-	err error
+// hostRsync is a session for the host's rsync.
+type hostRsync struct {
+	*execution          // nil without a session
+	words      []string // the command line that was started; or nil
+	err        error
 }
 
-// serve opens a session while rsync starts its shell, and connects the two.
+// open opens a session, and starts words there if there are any.
+func (s *rsyncShell) open(ctx context.Context, words []string) hostRsync {
+	sess, err := s.pool.Session(ctx, s.target)
+	if err != nil {
+		return hostRsync{err: err}
+	}
+	r := hostRsync{execution: &execution{sess: sess, ended: make(chan struct{})}}
+	go r.watch()
+	if words != nil {
+		r.start(ctx, words)
+	}
+	return r
+}
+
+func (r *hostRsync) start(ctx context.Context, words []string) {
+	defer context.AfterFunc(ctx, func() { r.sess.Channel.Close() })()
+	r.words, r.err = words, startWords(r.sess, words)
+}
+
+// serve opens a session while rsync starts its shell, and connects the two. The host's rsync is started at once where its command line can
+// be foretold: without what rsync sends it first, it does nothing.
 func (s *rsyncShell) serve(ctx context.Context) {
-	opened := make(chan openedSession, 1)
-	go func() {
-		sess, err := s.pool.Session(ctx, s.target)
-		opened <- openedSession{sess, err}
-	}()
+	first := make(chan hostRsync, 1)
+	go func() { first <- s.open(ctx, s.words) }()
 	peer, err := s.listener.Accept()
-	o := <-opened
-	if o.err == nil {
-		defer o.Close()
-		s.lease = o.Info
+	r := <-first
+	if err == nil {
+		defer peer.Close()
+		if r.err == nil && r.words != nil && !slices.Equal(r.words, peer.Words) {
+			r.sess.Close()
+			r = s.open(ctx, nil)
+		}
+		if r.err == nil && r.words == nil {
+			r.start(ctx, peer.Words)
+		}
+	}
+	if r.execution != nil {
+		defer r.sess.Close()
+		s.lease = r.sess.Info
 	}
 	switch {
 	case err != nil: // rsync has ended before
-		if o.err == nil {
-			go ssh.DiscardRequests(o.Requests)
-		}
-	case o.err != nil:
-		s.err = o.err
-		peer.Exit(shellDisconnected)
-		peer.Close()
+	case r.err != nil:
+		s.err = r.err
 	default:
-		s.connect(ctx, peer, o.Session)
-		peer.Close()
+		s.started, s.words = true, r.words
+		s.connect(ctx, peer, r.execution)
 	}
 }
 
 // plain is a word that means itself to every shell.
 var plain = regexp.MustCompile(`^[A-Za-z0-9=.,_/:+-]+$`)
 
-// connect runs the command on the host, with its streams those of the peer.
-func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, sess *pool.Session) {
-	x := &execution{sess: sess, ended: make(chan struct{})}
-	go x.watch()
+// connect makes the peer's streams those of the host's rsync, until both have ended.
+func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, x *execution) {
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { defer close(interrupted); hangUp(peer, x) })
 	var rsyncEnded sync.WaitGroup
-	if s.err = startWords(sess, peer.Words); s.err == nil {
-		s.started = true
-		s.pump(peer, x, &rsyncEnded)
-	} else {
-		sess.Channel.Close()
-		<-x.ended
-	}
+	s.pump(peer, x, &rsyncEnded)
 	s.lost = !x.exited && ctx.Err() == nil
 	if !stop() {
 		<-interrupted
 	}
 	s.code, s.signal = x.code, x.signal
-	if x.exited && x.signal == "" {
-		peer.Exit(x.code)
-	} else {
-		peer.Exit(shellDisconnected)
-	}
 	rsyncEnded.Wait()
 }
 

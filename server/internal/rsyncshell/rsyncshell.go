@@ -58,11 +58,10 @@ func Command() (string, error) {
 	return "'" + strings.ReplaceAll(exe, "'", "''") + "' " + helper.Name, nil // rsync knows no backslash here, but doubled quotes
 }
 
-// Peer is a shell that reported. Its user calls Exit, and at last Close.
+// Peer is what a shell handed over. Its user closes it.
 type Peer struct {
 	Words   []string // the command for the host, its arguments, without the host's name
-	In, Out *os.File // what rsync writes to the shell and reads from it
-	conn    *net.UnixConn
+	In, Out *os.File // what rsync writes to its shell and reads from it
 }
 
 // maxReport bounds what a shell may report, in bytes.
@@ -75,26 +74,27 @@ func (l *Listener) Accept() (*Peer, error) {
 		return nil, err
 	}
 	l.socket.Close()
-	p := &Peer{conn: conn}
-	if err := p.receive(); err != nil {
+	defer conn.Close()
+	p := &Peer{}
+	if err := p.receive(conn); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("the remote shell of rsync: %w", err)
 	}
 	return p, nil
 }
 
-// receive reads the report: its length in four bytes, which carry the descriptors, then the words, each ended by a zero byte.
-func (p *Peer) receive() error {
+// receive reads a report.
+func (p *Peer) receive(conn *net.UnixConn) error {
 	var head [4]byte
 	rights := make([]byte, syscall.CmsgSpace(2*4))
-	n, rightsLen, _, _, err := p.conn.ReadMsgUnix(head[:], rights)
+	n, rightsLen, _, _, err := conn.ReadMsgUnix(head[:], rights)
 	if err != nil {
 		return err
 	}
 	if err := p.files(rights[:rightsLen]); err != nil {
 		return err
 	}
-	if _, err := io.ReadFull(p.conn, head[n:]); err != nil {
+	if _, err := io.ReadFull(conn, head[n:]); err != nil {
 		return err
 	}
 	size := binary.BigEndian.Uint32(head[:])
@@ -102,7 +102,7 @@ func (p *Peer) receive() error {
 		return fmt.Errorf("reports a command of %d bytes", size)
 	}
 	words := make([]byte, size)
-	if _, err := io.ReadFull(p.conn, words); err != nil {
+	if _, err := io.ReadFull(conn, words); err != nil {
 		return err
 	}
 	if p.Words = strings.Split(strings.TrimSuffix(string(words), "\x00"), "\x00"); len(p.Words) < 2 {
@@ -137,15 +137,11 @@ func (p *Peer) files(rights []byte) error {
 	return nil
 }
 
-// Exit ends the shell with the exit code of the command, 0 to 255. In and Out stay open.
-func (p *Peer) Exit(code int) { _, _ = p.conn.Write([]byte{byte(code)}) }
-
-// Close closes In, Out and what else it holds. A shell that was not told to exit takes the connection for lost.
+// Close closes In and Out.
 func (p *Peer) Close() {
 	for _, f := range []*os.File{p.In, p.Out} {
 		if f != nil {
 			f.Close()
 		}
 	}
-	p.conn.Close()
 }
