@@ -129,7 +129,7 @@ func localRsync() (*rsyncProgram, error) {
 func recentRsync(version []byte) error {
 	var major, minor int
 	line, _, _ := strings.Cut(string(version), "\n")
-	if _, err := fmt.Sscanf(line, "rsync  version %d.%d", &major, &minor); err != nil {
+	if _, err := fmt.Sscanf(strings.Replace(line, "version v", "version ", 1), "rsync  version %d.%d", &major, &minor); err != nil {
 		return fmt.Errorf("it calls itself %q", line)
 	}
 	if major < 3 || major == 3 && minor < 1 {

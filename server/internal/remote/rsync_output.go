@@ -156,7 +156,7 @@ var complaint = regexp.MustCompile(`^(?:rsync: )?(?:\[(\w+)\] )?(.*?)"(.*)"(.*)$
 var tail = regexp.MustCompile(`^(could not make way for new [^:]+): (.+)$`)
 
 // tempName is what rsync calls a file while it arrives.
-var tempName = regexp.MustCompile(`^\.(.+)\.[A-Za-z0-9]{6}$`)
+var tempName = regexp.MustCompile(`(?s)^\.(.+)\.[A-Za-z0-9]{6}$`)
 
 // rsyncProblems reads what rsync prints to standard error, and reports whether the source could not be read in full. Paths below one of
 // the roots become relative to it.
@@ -175,10 +175,10 @@ func rsyncProblems(stderr string, upload bool, roots ...string) (problems []Prob
 		if t := tempName.FindStringSubmatch(path.Base(name)); t != nil && strings.Contains(m[2], "mkstemp") {
 			name = path.Join(path.Dir(name), t[1])
 		}
-		unread = unread || m[1] == "sender" || m[1] == ""
+		sender := m[1] == "sender" || m[1] == "" // who alone complains without saying who
+		unread = unread || sender
 		why := strings.TrimSpace(strings.TrimRight(m[2], ": ") + " " + strings.TrimLeft(m[4], ": "))
-		local := (m[1] == "sender") == upload
-		problems = append(problems, Problem{name, &Error{Kind: complaintKind(why, local), Err: errors.New("rsync: " + why)}})
+		problems = append(problems, Problem{name, &Error{Kind: complaintKind(why, sender == upload), Err: errors.New("rsync: " + why)}})
 	}
 	return problems, unread
 }
@@ -190,7 +190,7 @@ func below(name string, roots []string) string {
 		case root == "":
 		case name == root:
 			return "."
-		case ok && rel != "":
+		case ok:
 			return path.Clean(rel)
 		}
 	}
