@@ -24,14 +24,16 @@ type openSSH struct {
 	args []string // options that all the clients know
 }
 
-func newOpenSSH(t *testing.T) *openSSH {
+func newOpenSSH(t *testing.T) *openSSH { return openSSHTo(t, start(t, fakessh.Options{})) }
+
+func openSSHTo(t *testing.T, host *fakessh.Host) *openSSH {
 	t.Helper()
 	for _, program := range []string{"ssh", "sftp", "scp"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Fatalf("%v; install Debian's package openssh-client", err)
 		}
 	}
-	o := &openSSH{host: start(t, fakessh.Options{}), dir: t.TempDir()}
+	o := &openSSH{host: host, dir: t.TempDir()}
 	if err := o.host.WriteProfile(o.dir, "fake"); err != nil {
 		t.Fatal(err)
 	}
