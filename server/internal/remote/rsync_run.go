@@ -137,12 +137,15 @@ const (
 	rsyncStream      = 12
 	rsyncDiagnostics = 13
 	rsyncIPC         = 14
+	rsyncSignal1     = 19
+	rsyncSignal      = 20
 	rsyncPartial     = 23
 	rsyncVanished    = 24
 	rsyncTimeout     = 30
 	rsyncConnTimeout = 35
 	shellNotRunnable = 126
 	shellNotFound    = 127
+	shellSignal      = 128 // plus the signal
 	shellUnreachable = 255
 )
 
@@ -205,6 +208,11 @@ func (v *rsyncVerdict) code(code int) error {
 		return v.files()
 	case rsyncFileIO:
 		return v.files()
+	case rsyncSignal1, rsyncSignal:
+		return say(Broken, "a signal ended rsync")
+	}
+	if code > shellSignal {
+		return say(Broken, "a signal ended the host's rsync")
 	}
 	return say(Failed, "rsync failed")
 }
