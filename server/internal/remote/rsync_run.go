@@ -171,10 +171,12 @@ func (v *rsyncVerdict) judge(ctx context.Context) error {
 	case s.signal != "":
 		return &Error{Kind: Broken, Err: fmt.Errorf("the host's rsync was ended by SIG%s", s.signal)}
 	}
-	if code := exit.ExitCode(); code != rsyncStream && code != rsyncSocketIO || s.code <= 0 {
+	switch code := exit.ExitCode(); {
+	case s.code > 0 && (code == rsyncStream || code == rsyncSocketIO || code == rsyncSignal):
+		return v.code(s.code) // of the host's rsync, whose end is all that the local one noticed
+	default:
 		return v.code(code)
 	}
-	return v.code(s.code) // of the host's rsync, whose end is all that the local one noticed
 }
 
 // code judges an exit code.

@@ -44,9 +44,14 @@ func (s *rsyncShell) carry(ctx context.Context, cmd *exec.Cmd) error {
 	}
 	serving, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { defer close(s.done); s.serve(serving) }()
+	living, bereave := context.WithCancel(ctx) // ends when cmd has no reason to go on
+	defer bereave()
+	go func() {
+		defer close(s.done)
+		s.serve(serving, bereave)
+	}()
 	ended, stopped := make(chan struct{}), make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { defer close(stopped); stopGroup(cmd.Process.Pid, ended) })
+	stop := context.AfterFunc(living, func() { defer close(stopped); stopGroup(cmd.Process.Pid, ended) })
 	err := cmd.Wait()
 	close(ended)
 	if !stop() {
@@ -86,8 +91,8 @@ func (r *hostRsync) start(ctx context.Context, words []string) {
 }
 
 // serve opens a session while rsync starts its shell, and connects the two. The host's rsync is started at once where its command line can
-// be foretold: without what rsync sends it first, it does nothing.
-func (s *rsyncShell) serve(ctx context.Context) {
+// be foretold: without what rsync sends it first, it does nothing. When the host's rsync has failed, bereave is called.
+func (s *rsyncShell) serve(ctx context.Context, bereave func()) {
 	first := make(chan hostRsync, 1)
 	go func() { first <- s.open(ctx, s.words) }()
 	peer, err := s.listener.Accept()
@@ -112,7 +117,7 @@ func (s *rsyncShell) serve(ctx context.Context) {
 		s.err = r.err
 	default:
 		s.started, s.words = true, r.words
-		s.connect(ctx, peer, r.execution)
+		s.connect(ctx, peer, r.execution, bereave)
 	}
 }
 
@@ -120,7 +125,7 @@ func (s *rsyncShell) serve(ctx context.Context) {
 var plain = regexp.MustCompile(`^[A-Za-z0-9=.,_/:+-]+$`)
 
 // connect makes the peer's streams those of the host's rsync, until both have ended.
-func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, x *execution) {
+func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, x *execution, bereave func()) {
 	interrupted := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { defer close(interrupted); hangUp(peer, x) })
 	var rsyncEnded sync.WaitGroup
@@ -129,7 +134,9 @@ func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, x *exec
 	if !stop() {
 		<-interrupted
 	}
-	s.code, s.signal = x.code, x.signal
+	if s.code, s.signal = x.code, x.signal; s.code != 0 && s.code != rsyncPartial && s.code != rsyncVanished {
+		bereave() // or it might sleep for long under a bandwidth limit before it notices
+	}
 	rsyncEnded.Wait()
 }
 
