@@ -126,7 +126,7 @@ type rsyncVerdict struct {
 
 // Exit codes of rsync, from its manual.
 const (
-	noCode           = -1 // a signal, or nothing, ended the host's rsync after the local one was content
+	noCode           = -1 // the host's rsync was not waited for, once the local one was content
 	rsyncSyntax      = 1
 	rsyncProtocol    = 2
 	rsyncSelection   = 3
@@ -159,7 +159,7 @@ func (v *rsyncVerdict) judge(ctx context.Context) error {
 	case s.err != nil:
 		return s.err
 	case v.wait == nil:
-		return v.code(s.code) // which the local rsync does not learn
+		return v.code(s.code) // which the local rsync does not learn; most errors come over its connection
 	case ctx.Err() != nil:
 		return &Error{Kind: Stopped, Err: fmt.Errorf("rsync was stopped: %w", context.Cause(ctx))}
 	case !errors.As(v.wait, &exit):

@@ -28,6 +28,8 @@ type rsyncShell struct {
 	words    []string      // what rsync will probably want to run on the host, and at the end what it did
 	done     chan struct{} // closed when serve has returned; then the rest is settled
 
+	finished bool // rsync has ended well; set before serve's context ends
+
 	started bool // the host accepted the command
 	lease   pool.Info
 	stderr  []byte // of the host's command, its beginning
@@ -58,6 +60,7 @@ func (s *rsyncShell) carry(ctx context.Context, cmd *exec.Cmd) error {
 		<-stopped
 	}
 	s.listener.Close()
+	s.finished = err == nil
 	cancel()
 	<-s.done
 	endGroup(cmd.Process.Pid)
@@ -127,7 +130,7 @@ var plain = regexp.MustCompile(`^[A-Za-z0-9=.,_/:+-]+$`)
 // connect makes the peer's streams those of the host's rsync, until both have ended.
 func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, x *execution, bereave func()) {
 	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { defer close(interrupted); hangUp(peer, x) })
+	stop := context.AfterFunc(ctx, func() { defer close(interrupted); s.hangUp(peer, x) })
 	var rsyncEnded sync.WaitGroup
 	s.pump(peer, x, &rsyncEnded)
 	s.lost = !x.exited && ctx.Err() == nil
@@ -140,8 +143,13 @@ func (s *rsyncShell) connect(ctx context.Context, peer *rsyncshell.Peer, x *exec
 	rsyncEnded.Wait()
 }
 
-// hangUp ends the host's rsync as one does that loses its other side, which makes it tidy up, and interrupts it if that takes too long.
-func hangUp(peer *rsyncshell.Peer, x *execution) {
+// hangUp ends the host's rsync as one does that loses its other side, which makes it tidy up, and interrupts it if that takes too long. One
+// whose other side has ended well has said its last word, when all was done: it only waits for a process of its own, in steps of 20 ms.
+func (s *rsyncShell) hangUp(peer *rsyncshell.Peer, x *execution) {
+	if s.finished {
+		x.sess.Channel.Close()
+		return
+	}
 	_ = peer.In.SetReadDeadline(time.Now()) // pump then sends the end
 	t := time.NewTimer(stopGrace)
 	defer t.Stop()
