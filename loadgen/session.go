@@ -9,6 +9,10 @@ import (
 type Call struct {
 	Tool string
 	Args map[string]any // shared between calls: a Session must not change it
+
+	// Progress, unless nil, asks the server for progress and is called at each notification of it that arrives before Call returns. It is
+	// called from the session's own goroutine, so it must be quick, and never at the same time as itself.
+	Progress func()
 }
 
 // Reply is what the server answered.
