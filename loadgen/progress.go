@@ -35,6 +35,16 @@ type Progress struct {
 	InFlight int           // iterations under way
 	Rate     float64       // calls finished per second, over about the last second
 	P95      time.Duration // of the latency so far, roughly; 0 before the first success
+
+	Recent      Recent
+	ServerCPU   float64 // percent of one CPU over about the last second; 0 where the server's process is not known
+	ServerRSS   int64   // bytes resident now; 0 where the server's process is not known
+	ServerKnown bool    // ServerCPU and ServerRSS are measured
+}
+
+// Recent sums up the calls of the last few seconds, roughly. All zero when none succeeded.
+type Recent struct {
+	P50, P95, P99 time.Duration
 }
 
 // progress reports from a goroutine of its own. The zero value reports to nobody.
