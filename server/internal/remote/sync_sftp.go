@@ -144,29 +144,15 @@ func byPath(p []Problem) []Problem {
 	return p
 }
 
-// sweep removes temporary files that the session could not remove any more, over another one, within sweepTimeout.
+// sweep removes temporary files that the session could not remove any more, over another one.
 func (e *sftpEngine) sweep(ctx context.Context, names []string) {
-	if len(names) == 0 {
-		return
-	}
 	if _, dst := e.trees(); dst == e.local {
 		for _, name := range names {
 			_ = dst.remove(name)
 		}
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sweepTimeout)
-	defer cancel()
-	s, err := e.pool.SFTP(ctx, e.target)
-	if err != nil {
-		return
-	}
-	stop := context.AfterFunc(ctx, s.Interrupt)
-	rest := &remoteTree{client: s.Client, dir: e.remote.dir}
-	atOnce(ctx, names, func(name string) { _ = rest.remove(name) })
-	if stop() {
-		s.Release()
-	} else {
-		s.Discard()
-	}
+	sweep(ctx, e.pool, e.target, names, func(s *pool.SFTP, name string) error {
+		return (&remoteTree{client: s.Client, dir: e.remote.dir}).remove(name)
+	})
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"hash"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -156,29 +158,9 @@ func (c *carrier) discard(tmp string) {
 	}
 }
 
-// sweepTimeout bounds the removal of temporary files over a second session.
-const sweepTimeout = 5 * time.Second
-
 // sweep removes the temporary files that the transfer's own session could not remove any more.
 func (c *carrier) sweep(p *pool.Pool) {
-	if len(c.leftovers) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), sweepTimeout)
-	defer cancel()
-	s, err := p.SFTP(ctx, c.target)
-	if err != nil {
-		return
-	}
-	stop := context.AfterFunc(ctx, s.Interrupt)
-	for tmp := range c.leftovers {
-		_ = s.Remove(tmp)
-	}
-	if stop() {
-		s.Release()
-	} else {
-		s.Discard()
-	}
+	sweep(c.ctx, p, c.target, slices.Collect(maps.Keys(c.leftovers)), func(s *pool.SFTP, name string) error { return s.Remove(name) })
 }
 
 // mover is one regular file of a transfer.
