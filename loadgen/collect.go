@@ -19,18 +19,13 @@ type collector struct {
 	end   time.Duration // of the measured time, not part of it
 	last  time.Duration // latest End of a measured sample
 	cells []recorder    // by step of the plan
-	live  liveCounts
-}
-
-// liveCounts are what a progress line shows, warm-up included.
-type liveCounts struct {
-	requests, errors, dropped int64
-	latency                   stats.Coarse
+	parts []tally       // what Progress shows, by part of the mix
 }
 
 // recorder gathers one cell.
 type recorder struct {
 	hidden    bool // the step is not measured: only its failures are told
+	part      int  // of the mix; 0 without one
 	requests  int64
 	dropped   int64
 	completed int64 // successes that ended inside the measured time, whenever they started
@@ -49,7 +44,7 @@ type recorder struct {
 var timingNames = [4]string{"queue", "dial", "channel", "remote"}
 
 func newCollector(steps []step, begin, end time.Duration) *collector {
-	c := &collector{begin: begin, end: end, cells: make([]recorder, len(steps))}
+	c := &collector{begin: begin, end: end, cells: make([]recorder, len(steps)), parts: make([]tally, 1)}
 	for i := range c.cells {
 		c.cells[i].hidden = steps[i].unmeasured
 		c.cells[i].errors = map[string]int64{}
@@ -63,18 +58,19 @@ func (c *collector) add(s *Sample, measured bool, message string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := &c.cells[s.Step]
+	part := &c.parts[r.part]
 	if !r.hidden {
-		c.live.requests++
+		part.requests++
 	}
 	if s.Outcome == "" {
 		if !r.hidden {
-			c.live.latency.Record(s.End - s.Intended)
+			part.succeed(s.End, s.End-s.Intended)
 		}
 		if s.End >= c.begin && s.End < c.end {
 			r.completed++
 		}
 	} else {
-		c.live.errors++
+		part.fail(s.Outcome)
 	}
 	if measured {
 		c.last = max(c.last, s.End)
@@ -82,11 +78,24 @@ func (c *collector) add(s *Sample, measured bool, message string) {
 	}
 }
 
-// drop counts an arrival that was not sent, in every step that it would have called.
-func (c *collector) drop(measured bool) {
+// iterationBegins counts an iteration of a part that starts, iterationEnds one that is over.
+func (c *collector) iterationBegins(part int, at time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.live.dropped++
+	c.parts[part].begin(at)
+}
+
+func (c *collector) iterationEnds(part int, at time.Duration, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parts[part].end(at, ok)
+}
+
+// drop counts an arrival that was not sent, in every step that it would have called.
+func (c *collector) drop(at time.Duration, measured bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parts[0].drop(at)
 	if measured {
 		for i := range c.cells {
 			c.cells[i].dropped++
@@ -101,10 +110,16 @@ func (c *collector) stop(at time.Duration) {
 	c.end = max(c.begin, min(c.end, at))
 }
 
-func (c *collector) snapshot() liveCounts {
+// live sums up all parts together, and each.
+func (c *collector) live(now time.Duration) (all Live, parts []Live) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.live
+	var sum tally
+	for i := range c.parts {
+		sum.add(&c.parts[i])
+		parts = append(parts, c.parts[i].live(now))
+	}
+	return sum.live(now), parts
 }
 
 func (r *recorder) add(s *Sample, at time.Duration, message string) {

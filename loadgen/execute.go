@@ -28,7 +28,6 @@ type execution struct {
 
 	iteration atomic.Int64  // closed: iterations started, warm-up included
 	measured  atomic.Int64  // closed: iterations started in the measured time
-	inFlight  atomic.Int64  // iterations under way
 	issued    int64         // open: arrivals of the measured time issued before its end
 	stopped   time.Duration // when an interrupt stopped new calls, 0 when none did
 }
@@ -133,7 +132,7 @@ func (x *execution) opened(ctx, calls context.Context) {
 		}
 		var ok bool
 		if a.slot, ok = free.take(); !ok {
-			x.coll.drop(a.intended >= x.begin)
+			x.coll.drop(x.now(), a.intended >= x.begin)
 			continue
 		}
 		for a.slot >= len(workers) {
@@ -159,12 +158,12 @@ func (x *execution) worker(calls context.Context, work <-chan arrival, free *slo
 // iterate runs all steps in order. After the first that fails, only those that clean up follow. A closed iteration is intended when it
 // starts. replied is false when a call got no reply.
 func (x *execution) iterate(calls context.Context, session Session, vu int, n int64, intended time.Duration, closed bool) (replied bool) {
-	x.inFlight.Add(1)
-	defer x.inFlight.Add(-1)
+	x.coll.iterationBegins(0, x.now())
 	v := x.vars(vu, n)
 	measured := intended >= x.begin && intended < x.end
 	replied = true
 	failed, cut := false, false
+	defer func() { x.coll.iterationEnds(0, x.now(), !failed) }()
 	for i := range x.r.prog.steps {
 		st := &x.r.prog.steps[i]
 		if failed && !(st.always && st.ready(&v)) {

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,40 +21,35 @@ const (
 	PhaseTeardown Phase = "teardown"
 )
 
-// Progress is how far a Run is. Counts start afresh with each arm and hold its warm-up.
+// Progress is how far a Run is.
 type Progress struct {
 	Plan     string
-	Arm      string
-	ArmIndex int // from 0
+	Arm      string // that has its turn
+	ArmIndex int    // from 0
 	Arms     int
 	Phase    Phase
 	Elapsed  time.Duration // since the arm's first call
 	Total    time.Duration // warm-up and measured time; 0 where iterations alone end the arm
-	Requests int64
-	Errors   int64
-	Dropped  int64
-	InFlight int           // iterations under way
-	Rate     float64       // calls finished per second, over about the last second
-	P95      time.Duration // of the latency so far, roughly; 0 before the first success
+	Done     float64       // the share of the arm that is over, 0 to 1: of Total, or of the iterations that end it
+	Live                   // of the arm, all parts together
+	Groups   []Group       // each part of each arm that has begun, in the plan's order
 
-	Recent      Recent
 	ServerCPU   float64 // percent of one CPU over about the last second; 0 where the server's process is not known
 	ServerRSS   int64   // bytes resident now; 0 where the server's process is not known
 	ServerKnown bool    // ServerCPU and ServerRSS are measured
 }
 
-// Recent sums up the calls of the last few seconds, roughly. All zero when none succeeded.
-type Recent struct {
-	P50, P95, P99 time.Duration
+// Group is the calls of one part of a mix under one arm.
+type Group struct {
+	Arm, Part string // empty where the plan has none
+	Live             // when the arm has ended, of its last seconds
 }
 
 // progress reports from a goroutine of its own. The zero value reports to nobody.
 type progress struct {
-	mu      sync.Mutex
-	now     Progress
-	x       *execution // nil outside of the measurement
-	history [4]int64   // requests at the last ticks, a ring
-	ticks   int
+	mu  sync.Mutex
+	now Progress
+	x   *execution // nil outside of the measurement
 
 	report func(Progress)
 	quit   chan struct{}
@@ -96,8 +92,8 @@ func (p *progress) loop() {
 func (p *progress) arm(i int, name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.now = Progress{Plan: p.now.Plan, Arms: p.now.Arms, Arm: name, ArmIndex: i, Phase: PhaseSetup}
-	p.x, p.history, p.ticks = nil, [4]int64{}, 0
+	p.now = Progress{Plan: p.now.Plan, Arms: p.now.Arms, Arm: name, ArmIndex: i, Phase: PhaseSetup, Groups: p.now.Groups}
+	p.x = nil
 }
 
 func (p *progress) phase(ph Phase) {
@@ -139,18 +135,30 @@ func (p *progress) tick() Progress {
 		p.now.Total = x.end
 	}
 	p.count(x)
-	slot := p.ticks % len(p.history)
-	over := time.Duration(min(p.ticks, len(p.history))) * progressInterval
-	if over > 0 {
-		p.now.Rate = float64(p.now.Requests-p.history[slot]) / over.Seconds()
-	}
-	p.history[slot] = p.now.Requests
-	p.ticks++
 	return p.now
 }
 
 func (p *progress) count(x *execution) {
-	live := x.coll.snapshot()
-	p.now.Requests, p.now.Errors, p.now.Dropped = live.requests, live.errors, live.dropped
-	p.now.P95, p.now.InFlight = live.latency.Percentile(0.95), int(x.inFlight.Load())
+	now := x.now()
+	var parts []Live
+	p.now.Live, parts = x.coll.live(now)
+	switch limit := x.r.plan.Executor.Iterations; {
+	case p.now.Total > 0:
+		p.now.Done = min(1, now.Seconds()/p.now.Total.Seconds())
+	case limit > 0:
+		p.now.Done = min(1, float64(x.measured.Load())/float64(limit))
+	}
+	groups := slices.Clone(p.now.Groups) // those handed out stay as they are
+	for i, live := range parts {
+		g := Group{Arm: p.now.Arm, Live: live}
+		if i < len(x.r.plan.Mix) {
+			g.Part = x.r.plan.Mix[i].Name
+		}
+		at := slices.IndexFunc(groups, func(o Group) bool { return o.Arm == g.Arm && o.Part == g.Part })
+		if at < 0 {
+			at, groups = len(groups), append(groups, g)
+		}
+		groups[at] = g
+	}
+	p.now.Groups = groups
 }

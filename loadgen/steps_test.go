@@ -119,12 +119,12 @@ func TestUnmeasuredStepThatFailsHasACell(t *testing.T) {
 func TestUnmeasuredStepIsNotInTheProgress(t *testing.T) {
 	c := newCollector([]step{{unmeasured: true}, {}}, 0, time.Second)
 	c.add(&Sample{Step: 0, End: time.Minute}, true, "")
-	if live := c.snapshot(); live.requests != 0 || live.latency.Max() != 0 {
-		t.Errorf("%d requests, %v", live.requests, live.latency.Max())
+	if live, _ := c.live(time.Minute); live.Requests != 0 || live.P50 != 0 {
+		t.Errorf("%+v", live)
 	}
 	c.add(&Sample{Step: 1, End: time.Minute}, true, "")
-	if live := c.snapshot(); live.requests != 1 || live.latency.Max() == 0 {
-		t.Errorf("%d requests, %v", live.requests, live.latency.Max())
+	if live, _ := c.live(time.Minute); live.Requests != 1 || live.P50 == 0 {
+		t.Errorf("%+v", live)
 	}
 }
 

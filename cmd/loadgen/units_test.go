@@ -37,7 +37,7 @@ func TestMerge(t *testing.T) {
 func news(phase loadgen.Phase, seconds int) loadgen.Progress {
 	return loadgen.Progress{
 		Plan: "ssh-exec", Arm: "pooled", Phase: phase, Elapsed: time.Duration(seconds) * time.Second, Total: 17 * time.Second,
-		Requests: 900, Errors: 2, Rate: 199.7, InFlight: 3, P95: 4321 * time.Microsecond,
+		Live: loadgen.Live{Requests: 900, Errors: 2, Rate: 199.7, InFlight: 3, P95: 4321 * time.Microsecond},
 	}
 }
 
