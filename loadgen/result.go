@@ -23,6 +23,7 @@ type Result struct {
 type Cell struct {
 	Step         string
 	Arm          string
+	Part         string // of the plan's Mix; empty without one
 	Driver       DriverInfo
 	OfferedRate  float64          // open: arrivals per second that the schedule held; closed: 0
 	AchievedRate float64          // successes that ended inside the measured time, per second of it
@@ -36,9 +37,15 @@ type Cell struct {
 	Failed       *stats.Histogram            // errors, from Intended
 	Lateness     *stats.Histogram            // all, Start − Intended
 	Timing       map[string]*stats.Histogram // "queue", "dial", "channel", "remote"
+
+	// FirstProgress holds the successes that told progress, from Intended to the first notification of it.
+	FirstProgress *stats.Histogram
+	Cancelled     int64 // successes that are so because the client cancelled them, as Step.CancelAfter wants
+
 	Reused       int64                       // successes whose connection was open already
 	ErrorSamples map[string]string           // one message for each error code, for the report
 	Windows      []Window
+	Server       *Resources // of the whole arm; nil where nothing about the server is known
 }
 
 // errorCount is the number of calls that failed.
@@ -92,6 +99,11 @@ type GeneratorHealth struct {
 	CPU         time.Duration // user and system time of this process during the run
 	GCPauseP99  time.Duration
 	LatenessP99 time.Duration // of the arrivals of open executors, all arms; p95, p90, p75 or p50 where they are too few for p99
+	CPUPerCall  time.Duration // CPU under load per call that ended, warm-up included
+	CPUWait     float64       // share of the time under load that the generator waited for a CPU, 0 to 1; see MaxCPUWait
+	Throttled   time.Duration // how long the CPU quota of its cgroup held it, all CPUs added up; 0 where it is not known
+	MaxStall    time.Duration // longest time under load in which nothing of the generator ran, as when it was stopped
+	Stalled     time.Duration // all such times together
 	Valid       bool
 	Why         []string // reasons when not Valid
 }
