@@ -117,6 +117,11 @@ type Step struct {
 	Session SessionStep       // instead of Tool: an MCP session of the iteration's own
 	Hold    time.Duration     // instead of Tool: a pause; never measured
 
+	// CancelAfter, unless 0, makes the client cancel the tool call so long after its start. A call so cut is a success, and the step after
+	// it is intended for the moment of the cancel: its latency is from cancel to release. A call that ends sooner is judged as any other.
+	CancelAfter time.Duration
+	Progress    bool // asks the tool for progress, so that Cell.FirstProgress is measured
+
 	// What follows is for Plan.Steps alone.
 
 	Always     bool // runs also when an earlier step failed or an interrupt cut it, unless a variable in it was never saved: to clean up
