@@ -42,8 +42,8 @@ type Cell struct {
 	FirstProgress *stats.Histogram
 	Cancelled     int64 // successes that are so because the client cancelled them, as Step.CancelAfter wants
 
-	Reused       int64                       // successes whose connection was open already
-	ErrorSamples map[string]string           // one message for each error code, for the report
+	Reused       int64             // successes whose connection was open already
+	ErrorSamples map[string]string // one message for each error code, for the report
 	Windows      []Window
 	Server       *Resources // of the whole arm; nil where nothing about the server is known
 }
