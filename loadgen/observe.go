@@ -1,0 +1,199 @@
+package loadgen
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+const (
+	readInterval  = 250 * time.Millisecond // between two looks at the server's processes
+	statsInterval = 2 * time.Second        // between two calls of statsTool
+	statsTimeout  = time.Second
+	statsTool     = "server_stats"
+)
+
+// observer watches the server of an arm: its processes from outside, and what the server says of itself, if it does. It counts between resume
+// and pause. start and stop go around them; it is safe for concurrent use.
+type observer struct {
+	driver  Driver
+	session Session // for statsTool
+
+	mu       sync.Mutex
+	accounts accounts
+	stats    serverStats
+	percent  float64 // of one CPU, at the last looks
+
+	kick chan struct{} // asks for statsTool at once
+	quit chan struct{}
+	wg   sync.WaitGroup
+}
+
+// startObserver watches until stop. Nothing is watched where nothing is known of the server, or it runs in this process.
+func startObserver(d Driver, session Session) *observer {
+	o := &observer{driver: d, session: session, kick: make(chan struct{}, 1), quit: make(chan struct{})}
+	info := d.Info()
+	if info.PID != 0 {
+		o.wg.Go(o.readLoop)
+	}
+	if info.PID != 0 || info.Kind == "http" {
+		o.wg.Go(o.statsLoop)
+	}
+	return o
+}
+
+// stop ends the watching and waits for it.
+func (o *observer) stop() {
+	close(o.quit)
+	o.wg.Wait()
+}
+
+// resume begins a stretch of measured time, pause ends it.
+func (o *observer) resume() {
+	readings := readProcesses(o.driver.Info().processes())
+	o.mu.Lock()
+	o.accounts.resume(time.Now(), readings)
+	o.mu.Unlock()
+	o.ask()
+}
+
+func (o *observer) pause() {
+	readings := readProcesses(o.driver.Info().processes())
+	o.mu.Lock()
+	o.accounts.pause(time.Now(), readings)
+	o.mu.Unlock()
+	o.ask()
+}
+
+func (o *observer) ask() {
+	select {
+	case o.kick <- struct{}{}:
+	default:
+	}
+}
+
+// live is the server's use now: percent of one CPU and resident bytes; ok is false when it is not known.
+func (o *observer) live() (percent float64, rss int64, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.percent, o.accounts.rss, len(o.accounts.seen) > 0
+}
+
+// report says what was seen, nil for nothing. ops is how many calls ended in the measured time.
+func (o *observer) report(ops int64) *Resources {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var r Resources
+	o.accounts.report(&r, ops)
+	o.stats.report(&r)
+	if r == (Resources{}) {
+		return nil
+	}
+	return &r
+}
+
+func (o *observer) readLoop() {
+	ticker := time.NewTicker(readInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			readings := readProcesses(o.driver.Info().processes())
+			o.mu.Lock()
+			if o.accounts.running {
+				o.percent += (o.accounts.read(time.Now(), readings) - o.percent) / 2 // evens out single looks
+			}
+			o.mu.Unlock()
+		case <-o.quit:
+			return
+		}
+	}
+}
+
+// statsLoop asks the server while it is measured, until it turns out not to have the tool.
+func (o *observer) statsLoop() {
+	ticker := time.NewTicker(statsInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			o.mu.Lock()
+			running := o.accounts.running
+			o.mu.Unlock()
+			if running && !o.askServer() {
+				return
+			}
+		case <-o.kick:
+			if !o.askServer() {
+				return
+			}
+		case <-o.quit:
+			select {
+			case <-o.kick: // the end of the measured time still counts
+				o.askServer()
+			default:
+			}
+			return
+		}
+	}
+}
+
+// askServer calls statsTool. It is false when there is no use in another call.
+func (o *observer) askServer() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
+	defer cancel()
+	reply, err := o.session.Call(ctx, Call{Tool: statsTool, Args: map[string]any{}})
+	if err != nil {
+		return ctx.Err() != nil // it may only be slow
+	}
+	if reply.Code != "" {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.stats.add(reply.Data)
+}
+
+// serverStats are the answers of statsTool.
+type serverStats struct {
+	goroutines, heap float64 // most
+	first, last      float64 // garbage collections so far
+	pause            float64 // seconds
+	known, collects  bool
+}
+
+// add takes an answer. It is false for one that is not what this project's server answers.
+func (s *serverStats) add(data map[string]any) bool {
+	goroutines, ok := data["goroutines"].(float64)
+	if !ok {
+		return false
+	}
+	heap, _ := data["heap_bytes"].(float64)
+	s.goroutines, s.heap, s.known = max(s.goroutines, goroutines), max(s.heap, heap), true
+	if cycles, ok := data["gc_cycles"].(float64); ok {
+		if !s.collects {
+			s.first = cycles
+		}
+		s.last, s.collects = cycles, true
+		s.pause, _ = data["gc_pause_p99_s"].(float64)
+	}
+	return true
+}
+
+func (s *serverStats) report(r *Resources) {
+	if !s.known {
+		return
+	}
+	r.Goroutines, r.HeapBytes = known(int64(s.goroutines)), known(int64(s.heap))
+	if s.collects {
+		r.GCCycles, r.GCPauseP99 = known(int64(s.last-s.first)), known(time.Duration(s.pause*float64(time.Second)))
+	}
+}
+
+// processes are the ids of the server's processes that the driver knows.
+func (i DriverInfo) processes() []int {
+	if i.PID == 0 {
+		return nil
+	}
+	return []int{i.PID}
+}
