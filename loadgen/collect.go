@@ -19,6 +19,8 @@ type collector struct {
 	end   time.Duration // of the measured time, not part of it
 	last  time.Duration // latest End of a measured sample
 	cells []recorder    // by step of the plan
+	calls int64         // ended
+	ended int64         // of them, how many ended inside the measured time and were of a measured step
 	parts []tally       // what Progress shows, by part of the mix
 }
 
@@ -59,8 +61,12 @@ func (c *collector) add(s *Sample, measured bool, message string) {
 	defer c.mu.Unlock()
 	r := &c.cells[s.Step]
 	part := &c.parts[r.part]
+	c.calls++
 	if !r.hidden {
 		part.requests++
+		if s.End >= c.begin && s.End < c.end {
+			c.ended++
+		}
 	}
 	if s.Outcome == "" {
 		if !r.hidden {
@@ -120,6 +126,13 @@ func (c *collector) live(now time.Duration) (all Live, parts []Live) {
 		parts = append(parts, c.parts[i].live(now))
 	}
 	return sum.live(now), parts
+}
+
+// counts are how many calls ended, and how many of them count as the server's operations.
+func (c *collector) counts() (calls, ended int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls, c.ended
 }
 
 func (r *recorder) add(s *Sample, at time.Duration, message string) {

@@ -22,6 +22,7 @@ type execution struct {
 	r        *runner
 	sessions []Session
 	coll     *collector
+	observer *observer // of the arm's server
 	origin   time.Time
 	begin    time.Duration // of the measured time
 	end      time.Duration // of the measured time; forever where iterations alone end it
@@ -49,6 +50,7 @@ func (x *execution) now() time.Duration { return time.Since(x.origin) }
 func (x *execution) run(ctx context.Context) (interrupted bool) {
 	calls, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
+	defer x.observe()()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -241,6 +243,8 @@ func (x *execution) cells(arm string, info DriverInfo) []Cell {
 		x.r.health.due += due
 		x.r.health.issued += x.issued
 	}
+	_, ended := x.coll.counts()
+	server := x.observer.report(ended)
 	var out []Cell
 	for i := range x.r.plan.Steps {
 		if !x.coll.shown(i) {
@@ -248,6 +252,7 @@ func (x *execution) cells(arm string, info DriverInfo) []Cell {
 		}
 		cell := x.coll.cell(i, length, x.counted())
 		cell.Step, cell.Arm, cell.Driver, cell.OfferedRate = x.r.plan.Steps[i].Name, arm, info, offered
+		cell.Server = server
 		if e.Kind == Open && i == 0 { // later steps follow when the one before is done, so they are never late
 			x.r.health.lateness.Merge(cell.Lateness)
 		}

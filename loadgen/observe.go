@@ -26,6 +26,7 @@ type observer struct {
 
 	kick chan struct{} // asks for statsTool at once
 	quit chan struct{}
+	once sync.Once
 	wg   sync.WaitGroup
 }
 
@@ -42,9 +43,9 @@ func startObserver(d Driver, session Session) *observer {
 	return o
 }
 
-// stop ends the watching and waits for it.
+// stop ends the watching and waits for it. It may be called twice.
 func (o *observer) stop() {
-	close(o.quit)
+	o.once.Do(func() { close(o.quit) })
 	o.wg.Wait()
 }
 
@@ -79,8 +80,9 @@ func (o *observer) live() (percent float64, rss int64, ok bool) {
 	return o.percent, o.accounts.rss, len(o.accounts.seen) > 0
 }
 
-// report says what was seen, nil for nothing. ops is how many calls ended in the measured time.
+// report ends the watching and says what was seen, nil for nothing. ops is how many calls ended in the measured time.
 func (o *observer) report(ops int64) *Resources {
+	o.stop()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var r Resources
@@ -196,4 +198,38 @@ func (i DriverInfo) processes() []int {
 		return nil
 	}
 	return []int{i.PID}
+}
+
+// observe watches the generator while an execution runs, and the server during its measured time, until end is called.
+func (x *execution) observe() (end func()) {
+	endLoad := x.r.health.underLoad()
+	quit := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if !waitFor(quit, x.begin-x.now()) {
+			return
+		}
+		x.observer.resume()
+		waitFor(quit, x.end-x.now())
+		x.observer.pause()
+	})
+	return func() {
+		close(quit)
+		wg.Wait()
+		endLoad()
+		calls, _ := x.coll.counts()
+		x.r.health.calls += calls
+	}
+}
+
+// waitFor is false when quit was closed first.
+func waitFor(quit <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-quit:
+		return false
+	}
 }

@@ -18,6 +18,7 @@ type Plan struct {
 	Arms        []Arm         // configurations compared in alternating slices of one run; none means one arm named ""
 	Slice       time.Duration // measured time of an arm before the next has its turn, where there are several; 0 means DefaultSlice
 	Thresholds  []Threshold   // judged on the first arm
+	MaxLateness time.Duration // bound on the p99 of how late open executors send, beyond which the run is not valid; 0 means MaxLatenessP99
 	Target      *Target       // the row of the targets table that grades this plan; nil leaves it ungraded
 }
 

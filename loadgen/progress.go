@@ -142,6 +142,7 @@ func (p *progress) count(x *execution) {
 	now := x.now()
 	var parts []Live
 	p.now.Live, parts = x.coll.live(now)
+	p.now.ServerCPU, p.now.ServerRSS, p.now.ServerKnown = x.observer.live()
 	switch limit := x.r.plan.Executor.Iterations; {
 	case p.now.Total > 0:
 		p.now.Done = min(1, now.Seconds()/p.now.Total.Seconds())

@@ -26,7 +26,8 @@ type Options struct {
 	Progress  func(Progress) // called about four times a second and once at the end, from one goroutine; nil for none
 	Log       *slog.Logger   // what goes wrong without ending the run; nil discards it
 
-	pacer func() (p pacer, release func()) // replaced by tests, whose clock the kernel's sleep does not know
+	pacer  func() (p pacer, release func()) // replaced by tests, whose clock the kernel's sleep does not know
+	kernel bool                             // the kernel's clock and accounts fit the run's; false in such tests
 }
 
 // Bounds on what follows the measured time.
@@ -54,7 +55,7 @@ func Run(ctx context.Context, p *Plan, open Opener, opts Options) (*Result, erro
 	if err := makeFiles(opts.WorkDir, p.Seed, prog.files, p.Executor.concurrency()); err != nil {
 		return nil, err
 	}
-	r := &runner{plan: p, prog: prog, opts: opts, open: open, health: startHealth()}
+	r := &runner{plan: p, prog: prog, opts: opts, open: open, health: startHealth(p, opts.kernel)}
 	r.progress.start(p.Name, len(r.arms()), opts.Progress)
 	defer r.progress.stop()
 	res := &Result{Plan: p, Started: time.Now()}
@@ -89,7 +90,7 @@ func (o *Options) complete(prog *program, p *Plan) error {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.pacer == nil {
-		o.pacer = newPacer
+		o.pacer, o.kernel = newPacer, true
 	}
 	if len(p.Files) > 0 && o.WorkDir == "" {
 		return errors.New("the plan has files but there is no work directory: set Options.WorkDir")
@@ -174,6 +175,8 @@ func (r *runner) arm(ctx context.Context, arm Arm) (cells []Cell, interrupted bo
 		return nil, ctx.Err() != nil, unlessInterrupted(ctx, err)
 	}
 	x := newExecution(r, sessions)
+	x.observer = startObserver(driver, sessions[0])
+	defer x.observer.stop()
 	r.progress.measuring(x)
 	interrupted = x.run(ctx)
 	return x.cells(arm.Name, driver.Info()), interrupted, nil
