@@ -22,6 +22,8 @@ type collector struct {
 	calls int64         // ended
 	ended int64         // of them, how many ended inside the measured time and were of a measured step
 	parts []tally       // what Progress shows, by part of the mix
+	names []cellName    // of the cells
+	watch *watch        // nil where no threshold needs it
 }
 
 // recorder gathers one cell.
@@ -38,6 +40,8 @@ type recorder struct {
 	failed    stats.Histogram
 	lateness  stats.Histogram
 	timing    [4]stats.Histogram // in the order of timingNames
+	progress  stats.Histogram    // until the first notification
+	cancelled int64
 	errors    map[string]int64
 	messages  map[string]string
 	timeline  timeline
@@ -49,6 +53,7 @@ func newCollector(steps []step, begin, end time.Duration) *collector {
 	c := &collector{begin: begin, end: end, cells: make([]recorder, len(steps)), parts: make([]tally, 1)}
 	for i := range c.cells {
 		c.cells[i].hidden = steps[i].unmeasured
+		c.names = append(c.names, cellName{step: steps[i].name, hidden: steps[i].unmeasured})
 		c.cells[i].errors = map[string]int64{}
 		c.cells[i].messages = map[string]string{}
 	}
@@ -81,6 +86,7 @@ func (c *collector) add(s *Sample, measured bool, message string) {
 	if measured {
 		c.last = max(c.last, s.End)
 		r.add(s, s.Intended-c.begin, message)
+		c.watch.add(s.Step, s, c.measuredAt(s.End))
 	}
 }
 
@@ -105,6 +111,7 @@ func (c *collector) drop(at time.Duration, measured bool) {
 	if measured {
 		for i := range c.cells {
 			c.cells[i].dropped++
+			c.watch.drop(i, c.measuredAt(at))
 		}
 	}
 }
@@ -147,6 +154,12 @@ func (r *recorder) add(s *Sample, at time.Duration, message string) {
 	r.latency.Record(s.End - s.Intended)
 	r.service.Record(s.End - s.Start)
 	r.bytes += s.Bytes
+	if s.Progress > 0 {
+		r.progress.Record(s.Progress - s.Intended)
+	}
+	if s.Cut > 0 {
+		r.cancelled++
+	}
 	if t := s.Timing; t != (Timing{}) {
 		for i, d := range [4]time.Duration{t.Queue, t.Dial, t.Channel, t.Remote} {
 			r.timing[i].Record(d)
@@ -191,7 +204,7 @@ func (c *collector) cell(i int, measured time.Duration, counted bool) Cell {
 	cell := Cell{
 		Requests: r.requests, Dropped: r.dropped, Errors: r.errors, Bytes: r.bytes, Measured: measured,
 		Latency: &r.latency, Service: &r.service, Failed: &r.failed, Lateness: &r.lateness,
-		Timing: map[string]*stats.Histogram{}, Reused: r.reused, ErrorSamples: r.messages, Windows: r.timeline.list(),
+		Timing: map[string]*stats.Histogram{}, Reused: r.reused, FirstProgress: &r.progress, Cancelled: r.cancelled, ErrorSamples: r.messages, Windows: r.timeline.list(),
 	}
 	for i, name := range timingNames {
 		cell.Timing[name] = &r.timing[i]

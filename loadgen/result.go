@@ -12,6 +12,7 @@ type Result struct {
 	Started     time.Time
 	Elapsed     time.Duration
 	Interrupted bool              // the context ended first; the cells hold what ran until then
+	Aborted     string            // the threshold that ended the run and how it was missed; the cells hold what ran until then
 	Cells       []Cell            // one per arm and measured step, in that order; one for an unmeasured step too if it failed
 	Thresholds  []ThresholdResult // of the first arm; one for each step that a threshold speaks of
 	Grade       *Grade            // nil when the plan has no Target
@@ -88,10 +89,13 @@ type Grade struct {
 
 // ThresholdResult is a threshold as measured.
 type ThresholdResult struct {
-	Expr  string
-	Step  string
-	Value string // formatted, "no data" where nothing was measured
-	OK    bool
+	Expr    string
+	Step    string
+	Part    string
+	Value   string // formatted, "no data" where nothing was measured; with a window, the worst one's and when that was
+	OK      bool
+	Start   time.Duration // of the worst window, from the start of the measured time
+	Aborted bool          // missing it ended the run
 }
 
 // GeneratorHealth says whether the generator itself can be believed.

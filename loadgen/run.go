@@ -71,6 +71,9 @@ func Run(ctx context.Context, p *Plan, open Opener, opts Options) (*Result, erro
 		}
 		res.Cells = append(res.Cells, cells...)
 		res.Interrupted = res.Interrupted || interrupted
+		if res.Aborted = r.watch.why(); res.Aborted != "" {
+			break
+		}
 	}
 	res.Elapsed = time.Since(res.Started)
 	r.judge(res)
@@ -123,6 +126,7 @@ type runner struct {
 	open     Opener
 	health   *health
 	progress progress
+	watch    *watch // of the first arm
 }
 
 func (r *runner) arms() []Arm {
@@ -135,9 +139,13 @@ func (r *runner) arms() []Arm {
 // judge adds the thresholds, the grade and the generator's health to a finished result.
 func (r *runner) judge(res *Result) {
 	first := firstArm(res.Cells)
-	res.Thresholds = judgeThresholds(r.plan.Thresholds, first)
-	res.Grade = gradeTarget(r.plan.Target, first)
 	res.Generator = r.health.report()
+	cpu := -1.0
+	if res.Elapsed > 0 {
+		cpu = 100 * res.Generator.CPU.Seconds() / res.Elapsed.Seconds()
+	}
+	res.Thresholds = judgeThresholds(r.plan.Thresholds, first, cpu, r.watch.outcome())
+	res.Grade = gradeTarget(r.plan.Target, first)
 }
 
 // firstArm returns the leading cells of one arm.
@@ -177,9 +185,16 @@ func (r *runner) arm(ctx context.Context, arm Arm) (cells []Cell, interrupted bo
 	x := newExecution(r, sessions)
 	x.observer = startObserver(driver, sessions[0])
 	defer x.observer.stop()
+	if r.watch == nil {
+		x.coll.watch = newWatch(r.plan.Thresholds, x.coll.names)
+		r.watch = x.coll.watch
+	}
 	r.progress.measuring(x)
-	interrupted = x.run(ctx)
-	return x.cells(arm.Name, driver.Info()), interrupted, nil
+	guarded, release := x.guard(ctx)
+	interrupted = x.run(guarded)
+	release()
+	x.coll.close(x.measuredTime())
+	return x.cells(arm.Name, driver.Info()), interrupted && ctx.Err() != nil, nil
 }
 
 // unlessInterrupted drops an error that comes of the run's own end.

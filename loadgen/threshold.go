@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,61 +12,78 @@ import (
 )
 
 // Threshold is a limit that a run must hold, such as p95<100ms. ParseThreshold makes one; two are equal when they say the same.
+//
+// Without a Window it is judged on the whole measured time. With one it is judged on every full window of that length, one beginning with each
+// second, and the worst of them decides. A call belongs to the second in which it ended, and what ends after the measured time to its last.
 type Threshold struct {
-	Step   string  // the only step judged; empty means each of them
-	Metric string  // "p50" and the like, "mean", "max", "error_rate", "rate" or "dropped"
-	Op     string  // "<", "<=", ">", ">=" or "=="
-	Value  float64 // nanoseconds for a latency, percent for error_rate, successes per second for rate, arrivals for dropped
+	Step   string        // the only step judged, as STEP, PART/STEP or PART; empty means each of them
+	Metric string        // see ParseThreshold
+	Op     string        // "<", "<=", ">", ">=" or "=="
+	Value  float64       // nanoseconds for a duration, percent for a share, per second for a rate, bytes for a size, else a count
+	Window time.Duration // whole seconds, MaxThresholdWindow at most; 0 judges the whole measured time
+
+	Abort bool          // ends the run as soon as it is missed; String leaves it out
+	After time.Duration // of measured time, before which Abort does nothing; String leaves it out
 }
 
-// unit is what a metric is measured in, and how its values are written.
-type unit int
-
-const (
-	unitNone unit = iota
-	unitDuration
-	unitPercent
-	unitRate
-	unitCount
-)
+// MaxThresholdWindow bounds Threshold.Window.
+const MaxThresholdWindow = 10 * time.Minute
 
 // thresholdOps lists the comparisons, the longer of two with a common start first.
 var thresholdOps = []string{"<=", ">=", "==", "<", ">"}
 
-// ParseThreshold reads METRIC OP VALUE with an optional step in front, such as p95<100ms, p99.9<=1s, error_rate<0.1%, rate>=500,
-// dropped==0, mean<20ms, max<2s or upload:p95<1s. Spaces around the parts are ignored.
+// ParseThreshold reads METRIC OP VALUE with an optional step in front and an optional window behind, such as p95<100ms, p99.9<=1s,
+// error_rate<0.1%, rate>=500, dropped==0, upload:max<2s or p99<200ms over 10s. Spaces around the parts are ignored.
+//
+// The metrics are the percentiles (p50 to p99.99), mean and max of the latency, and those of other durations after service., failed.,
+// lateness., first_progress., timing.queue., timing.dial., timing.channel. and timing.remote.; error_rate (a percentage), errors.CODE (a
+// count), rate and offered (per second), dropped and held (counts), bytes_rate (bytes per second, 10MiB/s); the server's use of
+// resources: server.cpu and server.cpu_per_op, server.rss and server.heap (200MiB), server.fds, server.goroutines, server.threads and
+// server.sockets; and generator.cpu, in percent of one CPU.
 func ParseThreshold(s string) (Threshold, error) {
 	at := strings.IndexAny(s, "<>=")
 	if at < 0 {
 		return Threshold{}, fmt.Errorf("threshold %q has no comparison: write one like p95<100ms, with <, <=, >, >= or ==", s)
 	}
 	var t Threshold
-	for _, op := range thresholdOps {
-		if strings.HasPrefix(s[at:], op) {
-			t.Op = op
-			break
-		}
-	}
-	if t.Op == "" {
+	if i := slices.IndexFunc(thresholdOps, func(op string) bool { return strings.HasPrefix(s[at:], op) }); i >= 0 {
+		t.Op = thresholdOps[i]
+	} else {
 		return Threshold{}, fmt.Errorf("threshold %q compares with =: write == for equality", s)
 	}
-	left := strings.TrimSpace(s[:at])
-	if step, metric, ok := cutLast(left, ':'); ok {
-		t.Step, left = strings.TrimSpace(step), strings.TrimSpace(metric)
+	t.Metric = strings.TrimSpace(s[:at])
+	if step, metric, ok := cutLast(t.Metric, ':'); ok {
+		t.Step, t.Metric = strings.TrimSpace(step), strings.TrimSpace(metric)
 		if t.Step == "" {
-			return Threshold{}, fmt.Errorf("threshold %q names no step before the colon: write STEP:%s or leave the colon out", s, left)
+			return Threshold{}, fmt.Errorf("threshold %q names no step before the colon: write STEP:%s or leave the colon out", s, t.Metric)
 		}
 	}
-	t.Metric = left
-	value, err := parseThresholdValue(t.Metric, strings.TrimSpace(s[at+len(t.Op):]))
-	if err != nil {
+	if err := t.parseLimit(s[at+len(t.Op):]); err != nil {
 		return Threshold{}, fmt.Errorf("threshold %q: %v", s, err)
 	}
-	t.Value = value
-	if err := t.check(); err != nil {
-		return Threshold{}, err
+	return t, t.check()
+}
+
+// parseLimit reads the value and the window.
+func (t *Threshold) parseLimit(s string) (err error) {
+	m, ok := findMetric(t.Metric)
+	if !ok {
+		return unknownMetric(t.Metric)
 	}
-	return t, nil
+	limit := strings.TrimSpace(s)
+	if i := slices.Index(strings.Fields(s), "over"); i >= 0 {
+		limit = strings.Join(strings.Fields(s)[:i], " ")
+		window := strings.Join(strings.Fields(s)[i+1:], " ")
+		if t.Window, err = time.ParseDuration(window); err != nil || t.Window == 0 {
+			return fmt.Errorf("%q is no length of a window: write one like over 10s", window)
+		}
+	}
+	t.Value, err = parseMetricValue(m.unit, limit)
+	return err
+}
+
+func unknownMetric(name string) error {
+	return fmt.Errorf("unknown metric %q: %s", name, metricsRemedy)
 }
 
 // String writes the threshold as ParseThreshold reads it.
@@ -75,189 +92,88 @@ func (t Threshold) String() string {
 	if t.Step != "" {
 		s = t.Step + ":" + s
 	}
+	if t.Window != 0 {
+		s += " over " + formatDuration(t.Window)
+	}
 	return s
 }
 
 // check says what is wrong with a threshold that was made by hand.
 func (t Threshold) check() error {
-	u := metricUnit(t.Metric)
+	m, known := findMetric(t.Metric)
+	u := m.unit
 	switch {
-	case u == unitNone:
-		return fmt.Errorf("unknown metric %q: use p50 to p99.99, mean, max, error_rate, rate or dropped", t.Metric)
+	case !known:
+		return unknownMetric(t.Metric)
 	case strings.ContainsAny(t.Step, "<>=") || strings.TrimSpace(t.Step) != t.Step:
-		return fmt.Errorf("step %q of threshold %q holds a comparison or outer spaces", t.Step, t.Metric)
-	case !t.knownOp():
+		return fmt.Errorf("step %q of threshold %q holds a comparison or outer spaces: write its name as it stands under steps", t.Step, t.Metric)
+	case !slices.Contains(thresholdOps, t.Op):
 		return fmt.Errorf("unknown comparison %q in threshold on %s: use <, <=, >, >= or ==", t.Op, t.Metric)
 	case !(t.Value >= 0) || math.IsInf(t.Value, 0):
 		return fmt.Errorf("threshold on %s has the value %v: use a finite one that is not negative", t.Metric, t.Value)
 	case u == unitDuration && t.Value > float64(stats.MaxValue):
 		return fmt.Errorf("threshold on %s is beyond %v, the longest latency that is told apart: use a shorter one", t.Metric, stats.MaxValue)
-	case u == unitDuration && t.Value != math.Trunc(t.Value), u == unitCount && t.Value != math.Trunc(t.Value):
+	case (u == unitDuration || u == unitCount || u == unitBytes) && t.Value != math.Trunc(t.Value):
 		return fmt.Errorf("threshold on %s has the value %v: use a whole number", t.Metric, t.Value)
-	case u == unitPercent && t.Value > 100:
+	case t.Metric == "error_rate" && t.Value > 100:
 		return fmt.Errorf("threshold on %s is %v%%: use at most 100%%", t.Metric, t.Value)
+	case t.Window != 0:
+		return t.checkWindow(m)
 	}
 	return nil
 }
 
-func (t Threshold) knownOp() bool {
-	for _, op := range thresholdOps {
-		if t.Op == op {
-			return true
-		}
+func (t Threshold) checkWindow(m metric) error {
+	switch {
+	case !m.windowed:
+		return fmt.Errorf("%s is not counted second by second and has no windows: leave over %v out", t.Metric, formatDuration(t.Window))
+	case t.Window < time.Second || t.Window > MaxThresholdWindow || t.Window%time.Second != 0:
+		return fmt.Errorf("a window of %v cannot be judged: use whole seconds, 1s to %v", formatDuration(t.Window), formatDuration(MaxThresholdWindow))
 	}
-	return false
+	return nil
 }
 
-// judge measures the threshold on one cell.
-func (t Threshold) judge(c *Cell) ThresholdResult {
-	r := ThresholdResult{Expr: t.String(), Step: c.Step, Value: "no data"}
-	v, ok := t.measure(c)
-	if !ok {
-		return r
+// speaksOf reports whether the threshold is about a step.
+func (t Threshold) speaksOf(part, step string) bool {
+	return t.Step == "" || t.Step == step || part != "" && (t.Step == part || t.Step == part+"/"+step)
+}
+
+// judge measures the threshold, which has no window, on one cell.
+func (t Threshold) judge(f figures) ThresholdResult {
+	r := ThresholdResult{Expr: t.String(), Step: f.cell.Step, Part: f.cell.Part, Value: "no data"}
+	if v, ok := t.measure(f); ok {
+		r.Value, r.OK = formatMeasured(metricUnit(t.Metric), v), compare(v, t.Op, t.Value)
 	}
-	r.Value = formatMeasured(metricUnit(t.Metric), v)
-	r.OK = compare(v, t.Op, t.Value)
 	return r
 }
 
-// measure returns the metric's value in a cell; ok is false where too little was measured to have one.
-func (t Threshold) measure(c *Cell) (value float64, ok bool) {
-	if c.Requests == 0 && (t.Metric != "dropped" || c.Dropped == 0) {
-		return 0, false
-	}
-	switch t.Metric {
-	case "error_rate":
-		return 100 * float64(c.errorCount()) / float64(c.Requests), true
-	case "rate":
-		return c.AchievedRate, true
-	case "dropped":
-		return float64(c.Dropped), true
-	case "mean":
-		return float64(c.Latency.Mean()), c.Latency.Count() > 0
-	case "max":
-		return float64(c.Latency.Max()), c.Latency.Count() > 0
-	}
-	q, _ := parseQuantile(t.Metric)
-	d, ok := c.Latency.Percentile(q)
-	return float64(d), ok
-}
-
-// judgeThresholds judges each threshold on the cells it speaks of.
-func judgeThresholds(ts []Threshold, cells []Cell) []ThresholdResult {
+// judgeThresholds judges each threshold on the cells it speaks of. windows holds the verdicts of those that have windows, and of those that
+// ended the run.
+func judgeThresholds(ts []Threshold, cells []Cell, generatorCPU float64, windows []windowVerdict) []ThresholdResult {
 	var out []ThresholdResult
-	for _, t := range ts {
-		judged := false
+	for n, t := range ts {
+		before := len(out)
 		for i := range cells {
-			if t.Step == "" || t.Step == cells[i].Step {
-				out = append(out, t.judge(&cells[i]))
-				judged = true
+			c := &cells[i]
+			if !t.speaksOf(c.Part, c.Step) {
+				continue
+			}
+			at := slices.IndexFunc(windows, func(w windowVerdict) bool { return w.threshold == n && w.part == c.Part && w.step == c.Step })
+			switch {
+			case at >= 0:
+				out = append(out, windows[at].result(t))
+			case t.Window == 0:
+				out = append(out, t.judge(figures{c, generatorCPU}))
+			}
+			if strings.HasPrefix(t.Metric, "server.") || strings.HasPrefix(t.Metric, "generator.") {
+				break // every cell has the same
 			}
 		}
-		if !judged {
+		if len(out) == before {
 			out = append(out, ThresholdResult{Expr: t.String(), Step: t.Step, Value: "no data"})
 		}
 	}
 	return out
-}
-
-// metricUnit is unitNone for a metric that does not exist.
-func metricUnit(metric string) unit {
-	switch metric {
-	case "mean", "max":
-		return unitDuration
-	case "error_rate":
-		return unitPercent
-	case "rate":
-		return unitRate
-	case "dropped":
-		return unitCount
-	}
-	if _, ok := parseQuantile(metric); ok {
-		return unitDuration
-	}
-	return unitNone
-}
-
-// parseQuantile reads p95 as 0.95 and p99.9 as 0.999. Only plain digits count, so that no percentile has two spellings that look alike.
-func parseQuantile(s string) (q float64, ok bool) {
-	digits, ok := strings.CutPrefix(s, "p")
-	if !ok || strings.Trim(digits, "0123456789.") != "" || len(digits) > 8 {
-		return 0, false
-	}
-	v, err := strconv.ParseFloat(digits, 64)
-	if err != nil || v <= 0 || v >= 100 || strconv.FormatFloat(v, 'f', -1, 64) != digits {
-		return 0, false
-	}
-	return v / 100, true
-}
-
-func parseThresholdValue(metric, s string) (float64, error) {
-	number := s
-	switch metricUnit(metric) {
-	case unitNone:
-		return 0, fmt.Errorf("unknown metric %q: use p50 to p99.99, mean, max, error_rate, rate or dropped", metric)
-	case unitDuration:
-		d, err := time.ParseDuration(s)
-		if err != nil {
-			return 0, fmt.Errorf("%q is no duration: write one like 100ms or 1.5s", s)
-		}
-		return float64(d), nil
-	case unitPercent:
-		var ok bool
-		if number, ok = strings.CutSuffix(s, "%"); !ok {
-			return 0, fmt.Errorf("%q has no percent sign: write one like 0.1%%", s)
-		}
-	case unitRate:
-		number = strings.TrimSuffix(s, "/s")
-	}
-	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-	if err != nil || math.IsNaN(v) {
-		return 0, fmt.Errorf("%q is no number", s)
-	}
-	return v + 0, nil // −0 becomes 0, which prints the same wherever it came from
-}
-
-// formatMetric writes a limit exactly, as ParseThreshold reads it.
-func formatMetric(u unit, v float64) string {
-	switch u {
-	case unitDuration:
-		return formatDuration(time.Duration(v))
-	case unitPercent:
-		return strconv.FormatFloat(v, 'f', -1, 64) + "%"
-	default:
-		return strconv.FormatFloat(v, 'f', -1, 64)
-	}
-}
-
-// formatMeasured writes a measured value for people: a latency to five digits, a share to three, a rate to a tenth.
-func formatMeasured(u unit, v float64) string {
-	switch u {
-	case unitDuration:
-		d, step := time.Duration(v), time.Duration(1)
-		for d/step >= 100_000 {
-			step *= 10
-		}
-		return formatDuration(d.Round(step))
-	case unitPercent:
-		return strconv.FormatFloat(v, 'g', 3, 64) + "%"
-	case unitRate:
-		return strconv.FormatFloat(v, 'f', 1, 64)
-	default:
-		return strconv.FormatFloat(v, 'f', 0, 64)
-	}
-}
-
-// formatDuration is d.String without trailing zero parts: 1h, not 1h0m0s.
-func formatDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // compare applies one of the comparison operators of thresholds.

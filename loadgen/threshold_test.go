@@ -14,17 +14,17 @@ func TestParseThreshold(t *testing.T) {
 		want Threshold
 		text string // what String gives, empty when the same as in
 	}{
-		{"p95<100ms", Threshold{"", "p95", "<", 100e6}, ""},
-		{"p99.9<=1s", Threshold{"", "p99.9", "<=", 1e9}, ""},
-		{"error_rate<0.1%", Threshold{"", "error_rate", "<", 0.1}, ""},
-		{"rate>=500", Threshold{"", "rate", ">=", 500}, ""},
-		{"rate>=500/s", Threshold{"", "rate", ">=", 500}, "rate>=500"},
-		{"dropped==0", Threshold{"", "dropped", "==", 0}, ""},
-		{"mean<20ms", Threshold{"", "mean", "<", 20e6}, ""},
-		{"max>2ms", Threshold{"", "max", ">", 2e6}, ""},
-		{"upload:p95<1s", Threshold{"upload", "p95", "<", 1e9}, ""},
-		{"a:b:p50<1µs", Threshold{"a:b", "p50", "<", 1000}, ""},
-		{" upload : p95 < 1500ms ", Threshold{"upload", "p95", "<", 1.5e9}, "upload:p95<1.5s"},
+		{"p95<100ms", Threshold{Metric: "p95", Op: "<", Value: 100e6}, ""},
+		{"p99.9<=1s", Threshold{Metric: "p99.9", Op: "<=", Value: 1e9}, ""},
+		{"error_rate<0.1%", Threshold{Metric: "error_rate", Op: "<", Value: 0.1}, ""},
+		{"rate>=500", Threshold{Metric: "rate", Op: ">=", Value: 500}, ""},
+		{"rate>=500/s", Threshold{Metric: "rate", Op: ">=", Value: 500}, "rate>=500"},
+		{"dropped==0", Threshold{Metric: "dropped", Op: "==", Value: 0}, ""},
+		{"mean<20ms", Threshold{Metric: "mean", Op: "<", Value: 20e6}, ""},
+		{"max>2ms", Threshold{Metric: "max", Op: ">", Value: 2e6}, ""},
+		{"upload:p95<1s", Threshold{Step: "upload", Metric: "p95", Op: "<", Value: 1e9}, ""},
+		{"a:b:p50<1µs", Threshold{Step: "a:b", Metric: "p50", Op: "<", Value: 1000}, ""},
+		{" upload : p95 < 1500ms ", Threshold{Step: "upload", Metric: "p95", Op: "<", Value: 1.5e9}, "upload:p95<1.5s"},
 	} {
 		got, err := ParseThreshold(tt.in)
 		if err != nil || got != tt.want {
@@ -113,7 +113,7 @@ func TestThresholdJudge(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := judgeThresholds([]Threshold{th}, []Cell{cell})
+		got := judgeThresholds([]Threshold{th}, []Cell{cell}, -1, nil)
 		if len(got) != 1 || got[0].Value != tt.value || got[0].OK != tt.ok || got[0].Expr != tt.expr {
 			t.Errorf("%s: %+v, want %s %v", tt.expr, got, tt.value, tt.ok)
 		}
@@ -121,12 +121,12 @@ func TestThresholdJudge(t *testing.T) {
 	empty := Cell{Latency: new(stats.Histogram)}
 	for _, expr := range []string{"p50<1s", "rate>=0", "error_rate<1%", "dropped==0", "max<1s"} {
 		th, _ := ParseThreshold(expr)
-		if got := th.judge(&empty); got.OK || got.Value != "no data" {
+		if got := th.judge(figures{cell: &empty}); got.OK || got.Value != "no data" {
 			t.Errorf("%s without data: %+v", expr, got)
 		}
 	}
 	failed := Cell{Requests: 3, Errors: map[string]int64{"X": 3}}
-	if got := (Threshold{Metric: "max", Op: "<", Value: 1e9}).judge(&failed); got.OK || got.Value != "no data" {
+	if got := (Threshold{Metric: "max", Op: "<", Value: 1e9}).judge(figures{cell: &failed}); got.OK || got.Value != "no data" {
 		t.Errorf("max of nothing but errors: %+v", got)
 	}
 }

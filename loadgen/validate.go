@@ -138,13 +138,25 @@ func (c *planCompiler) arms(arms []Arm) {
 	}
 }
 
-func (c *planCompiler) thresholds(ts []Threshold, steps map[string]bool) {
+func (c *planCompiler) thresholds(ts []Threshold, measured map[string]bool) {
 	for i, t := range ts {
 		path := fmt.Sprintf("thresholds[%d]", i)
+		m, _ := findMetric(t.Metric)
 		if err := t.check(); err != nil {
 			c.add(path, err.Error(), "write one like p95<100ms")
-		} else if t.Step != "" && !steps[t.Step] {
+		} else if t.Step != "" && !measured[t.Step] {
 			c.add(path, fmt.Sprintf("there is no step %q that is measured", t.Step), "name one of the plan, or leave the step out to judge all")
+		} else if d := c.plan.Executor.planned(); t.Window > d && d > 0 {
+			c.add(path, fmt.Sprintf("no window of %v fits into the measured %v", formatDuration(t.Window), formatDuration(d)),
+				"shorten the window or measure longer")
+		}
+		switch {
+		case t.Abort && !m.live && m.unit != unitNone:
+			c.add(path+".abort", fmt.Sprintf("%s is known only at the end, so it cannot end the run", t.Metric), "leave abort out, or limit another metric")
+		case t.After < 0:
+			c.add(path+".after", fmt.Sprintf("%v is before the measured time", t.After), "set it to 0s or more")
+		case t.After > 0 && !t.Abort:
+			c.add(path+".after", "it delays the end of the run, which this threshold does not ask for", "add abort: true, or leave after out")
 		}
 	}
 }
