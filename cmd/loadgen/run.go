@@ -55,7 +55,7 @@ goes to standard error. Interrupt once for a report of what ran, twice to end at
 	f.StringVar(&o.transport, "transport", "stdio", "how to speak to a server that is started: stdio or http")
 	f.StringVar(&o.serverConfig, "server-config", "", "configuration `FILE` for the server")
 	f.StringVar(&o.target, "target", "fake", "fake, or a `DIR` with profiles/ and secrets/ of real hosts")
-	f.StringArrayVar(&o.profiles, "profile", nil, "use only the profile `ID` of the target (repeatable)")
+	f.StringArrayVar(&o.profiles, "profile-id", nil, "use only the profile `ID` of the target (repeatable)")
 	f.StringVar(&o.echo, "echo", "", "`HOST:PORT` of an echo service that the target's hosts reach (default one on this machine)")
 	f.BoolVar(&o.isolate, "isolate", false, "run the fake host in a process of its own")
 	f.StringVar(&o.out, "out", "", "also write result.json, report.md, report.html and junit.xml into `DIR`")
@@ -93,7 +93,7 @@ func (o *runOptions) check() error {
 		case o.overrides.changed("transport") && o.transport != "http":
 			return usage("--transport %s does not reach the URL %s: drop it", o.transport, o.server)
 		case o.target == "fake" && len(o.profiles) == 0:
-			return usage("the server at %s knows its own profiles: name those to use with --profile ID", o.server)
+			return usage("the server at %s knows its own profiles: name those to use with --profile-id ID", o.server)
 		}
 	}
 	if o.server == "inprocess" && o.overrides.changed("transport") {

@@ -69,7 +69,7 @@ func openTarget(ctx context.Context, o *runOptions, work *workspace, want servic
 func (t *target) choose(ids []string) error {
 	for _, id := range ids {
 		if !slices.Contains(t.profiles, id) {
-			return usage("--profile %q is not known: the target has %s", id, strings.Join(t.profiles, ", "))
+			return usage("--profile-id %q is not known: the target has %s", id, strings.Join(t.profiles, ", "))
 		}
 	}
 	if len(ids) > 0 {
@@ -78,7 +78,7 @@ func (t *target) choose(ids []string) error {
 	}
 	t.profiles = slices.DeleteFunc(t.profiles, t.inside) // nothing is there before a VPN is up
 	if len(t.profiles) == 0 {
-		return usage("--target: every profile in %s is behind a VPN: add one that is not, or name one with --profile ID", t.profileDir)
+		return usage("--target: every profile in %s is behind a VPN: add one that is not, or name one with --profile-id ID", t.profileDir)
 	}
 	return nil
 }
