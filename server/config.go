@@ -3,43 +3,46 @@ package server
 import (
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"slices"
+	"strings"
 	"time"
-
-	"github.com/goccy/go-yaml"
 )
 
 // DefaultListen is where the http transport listens unless told otherwise.
 const DefaultListen = "127.0.0.1:8722"
 
-// Config says what a server serves and within which bounds. The zero value of a field takes the default named beside it.
+// Config says what a server serves and within which bounds. The zero value of a field takes the default named beside it. Load makes
+// one of a file, the environment and flags.
+//
+// The tag min is the least that a file, the environment or a flag may give.
 type Config struct {
 	Profiles   string   `yaml:"profiles"`    // folder of profiles; "profiles"
 	Secrets    string   `yaml:"secrets"`     // folder of secrets; "secrets"
 	KnownHosts []string `yaml:"known_hosts"` // known_hosts files for profiles without a pinned host_key; ~/.ssh/known_hosts
 	Transport  string   `yaml:"transport"`   // "stdio" or "http"; "stdio"
 	Listen     string   `yaml:"listen"`      // host:port of the http transport, loopback only; "127.0.0.1:8722"
+	Preset     string   `yaml:"preset"`      // whose values stand in for those that are not given; "default". Only Load reads it
+	LogLevel   string   `yaml:"log_level"`   // "debug", "info", "warn" or "error"; "info". For who makes Logger
 
 	Pooling Pooling `yaml:"connection_pooling"`
 
 	// DrainTimeout is how long calls under way may go on once the server must stop; 10 s.
-	DrainTimeout Seconds `yaml:"drain_timeout"`
+	DrainTimeout Seconds `yaml:"drain_timeout" min:"0.001"`
 
 	Logger  *slog.Logger `yaml:"-"` // nil discards
 	Version string       `yaml:"-"` // as the MCP handshake tells it; "dev"
+
+	origins map[string]string // of the keys that were given, as Settings shows them
 }
 
 // Pooling bounds the shared SSH connections and SFTP sessions of each target.
 type Pooling struct {
-	Enabled           *bool   `yaml:"enabled"`             // true; false dials a connection for every call
-	MaxSSHConnections int     `yaml:"max_ssh_connections"` // 10
-	MaxSFTPSessions   int     `yaml:"max_sftp_sessions"`   // 10
-	ConnectionTimeout Seconds `yaml:"connection_timeout"`  // 30 s, for TCP, key exchange and authentication together
-	IdleTimeout       Seconds `yaml:"idle_timeout"`        // 300 s
+	Enabled           *bool   `yaml:"enabled"`                        // true; false dials a connection for every call
+	MaxSSHConnections int     `yaml:"max_ssh_connections" min:"1"`    // 10
+	MaxSFTPSessions   int     `yaml:"max_sftp_sessions" min:"1"`      // 10
+	ConnectionTimeout Seconds `yaml:"connection_timeout" min:"0.001"` // 30 s, for TCP, key exchange and authentication together
+	IdleTimeout       Seconds `yaml:"idle_timeout" min:"0.001"`       // 300 s
 }
 
 // Seconds is a duration that configuration files write as a number of seconds.
@@ -48,85 +51,68 @@ type Seconds float64
 // Duration converts s.
 func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
 
-// LoadConfig reads a YAML configuration file. Unknown keys and values out of range are errors that name file and line. Relative
-// folders in it are taken from the file's own folder.
-func LoadConfig(file string) (Config, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err
-		}
-		return Config{}, fmt.Errorf("%s: %w", file, err)
+// defaults are the values of a Config whose fields are zero.
+func defaults() Config {
+	on := true
+	return Config{
+		Profiles: "profiles", Secrets: "secrets", Transport: "stdio", Listen: DefaultListen, Preset: "default", LogLevel: "info",
+		Pooling: Pooling{
+			Enabled: &on, MaxSSHConnections: 10, MaxSFTPSessions: 10, ConnectionTimeout: 30, IdleTimeout: 300,
+		},
+		DrainTimeout: 10,
+		Version:      "dev",
 	}
-	return parseConfig(file, data)
 }
 
-func parseConfig(file string, data []byte) (Config, error) {
-	var c Config
-	if err := yaml.UnmarshalWithOptions(data, &c, yaml.Strict()); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, configError(file, err)
-	}
-	if err := c.validate(); err != nil {
-		return Config{}, fmt.Errorf("%s: %w", file, err)
-	}
-	base := filepath.Dir(file)
-	for _, p := range []*string{&c.Profiles, &c.Secrets} {
-		if *p != "" && !filepath.IsAbs(*p) {
-			*p = filepath.Join(base, *p)
-		}
-	}
-	for i, p := range c.KnownHosts {
-		if !filepath.IsAbs(p) {
-			c.KnownHosts[i] = filepath.Join(base, p)
-		}
-	}
-	return c, nil
+// presets are sets of values that stand in for the defaults.
+var presets = map[string]map[string]string{
+	"default": {},
+	"production": {
+		"connection_pooling.max_ssh_connections": "50",
+		"connection_pooling.max_sftp_sessions":   "30",
+		"connection_pooling.connection_timeout":  "30",
+		"connection_pooling.idle_timeout":        "300",
+	},
 }
 
-// configError gives a YAML error as file:line:column: message.
-func configError(file string, err error) error {
-	var y yaml.Error
-	if errors.As(err, &y) && y.GetToken() != nil && y.GetToken().Position != nil {
-		pos := y.GetToken().Position
-		return fmt.Errorf("%s:%d:%d: %s", file, pos.Line, pos.Column, y.GetMessage())
-	}
-	return fmt.Errorf("%s: %w", file, err)
-}
-
+// validate checks what the type of a value does not. Its error joins one for each key.
 func (c *Config) validate() error {
 	var errs []error
-	if c.Transport != "" && c.Transport != "stdio" && c.Transport != "http" {
-		errs = append(errs, fmt.Errorf("transport: %q is neither stdio nor http", c.Transport))
+	one := func(key, value string, of ...string) {
+		if value != "" && !slices.Contains(of, value) {
+			errs = append(errs, c.keyError(key, fmt.Sprintf("%q is none of %s", value, strings.Join(of, ", "))))
+		}
 	}
-	p := c.Pooling
-	for name, v := range map[string]float64{
-		"connection_pooling.max_ssh_connections": float64(p.MaxSSHConnections),
-		"connection_pooling.max_sftp_sessions":   float64(p.MaxSFTPSessions),
-		"connection_pooling.connection_timeout":  float64(p.ConnectionTimeout),
-		"connection_pooling.idle_timeout":        float64(p.IdleTimeout),
-		"drain_timeout":                          float64(c.DrainTimeout),
-	} {
-		if v < 0 {
-			errs = append(errs, fmt.Errorf("%s: %v is negative; leave it out for the default", name, v))
+	one("transport", c.Transport, "stdio", "http")
+	one("log_level", c.LogLevel, "debug", "info", "warn", "error")
+	one("preset", c.Preset, presetNames()...)
+	for _, k := range configKeys {
+		v := k.of(c)
+		if n, ok := number(v); ok && !v.IsZero() && n < k.min {
+			errs = append(errs, c.keyError(k.name, fmt.Sprintf("%v is less than %v; leave it out for the default", n, k.min)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// keyError is what is wrong with the value of a key, and where that was given.
+func (c *Config) keyError(key, message string) error {
+	if from := c.origins[key]; from != "" {
+		return fmt.Errorf("%s: %s: %s", from, key, message)
+	}
+	return fmt.Errorf("%s: %s", key, message)
+}
+
+// withDefaults fills in the defaults of what is zero.
 func (c Config) withDefaults() Config {
-	set := func(v *string, d string) {
-		if *v == "" {
-			*v = d
+	d := defaults()
+	for _, k := range configKeys {
+		if v := k.of(&c); v.IsZero() {
+			v.Set(k.of(&d))
 		}
 	}
-	set(&c.Profiles, "profiles")
-	set(&c.Secrets, "secrets")
-	set(&c.Transport, "stdio")
-	set(&c.Listen, DefaultListen)
-	set(&c.Version, "dev")
-	if c.DrainTimeout == 0 {
-		c.DrainTimeout = 10
+	if c.Version == "" {
+		c.Version = d.Version
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -53,7 +53,7 @@ func (addr httpTransport) serve(ctx context.Context, s *Server) error {
 		return err
 	case <-ctx.Done():
 	}
-	drain, cancel := context.WithTimeout(calls, s.cfg.DrainTimeout.Duration())
+	drain, cancel := context.WithTimeout(calls, s.current().DrainTimeout.Duration())
 	defer cancel()
 	if err := mcpHandler.Shutdown(drain); err != nil {
 		stopCalls()

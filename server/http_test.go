@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
 )
@@ -194,55 +193,6 @@ func TestHTTPDrains(t *testing.T) {
 		t.Error(err)
 	}
 	http.DefaultClient.CloseIdleConnections()
-}
-
-func TestParseConfig(t *testing.T) {
-	good := `
-profiles: hosts
-secrets: /etc/secrets
-known_hosts: [kh]
-transport: http
-listen: 127.0.0.1:0
-drain_timeout: 2.5
-connection_pooling: {enabled: false, max_ssh_connections: 3, idle_timeout: 60}
-`
-	c, err := parseConfig("/conf/c.yaml", []byte(good))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.Profiles != "/conf/hosts" || c.Secrets != "/etc/secrets" || c.KnownHosts[0] != "/conf/kh" || c.Pooling.enabled() ||
-		c.Pooling.MaxSSHConnections != 3 || c.DrainTimeout.Duration() != 2500*time.Millisecond {
-		t.Errorf("got %+v", c)
-	}
-	if c, err := parseConfig("c.yaml", nil); err != nil || !c.Pooling.enabled() {
-		t.Errorf("an empty file: %+v, %v", c, err)
-	}
-	for _, tc := range []struct{ yaml, want string }{
-		{"profils: x\n", `c.yaml:1:1: unknown field "profils"`},
-		{"connection_pooling:\n  enable: true\n", `c.yaml:2:3: unknown field "enable"`},
-		{"connection_pooling:\n  max_ssh_connections: many\n", "c.yaml:2:24:"},
-		{"transport: pigeon\n", "transport"},
-		{"drain_timeout: -1\n", "drain_timeout"},
-		{"a: [\n", "c.yaml:1"},
-	} {
-		if _, err := parseConfig("c.yaml", []byte(tc.yaml)); err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%q: got %v, want %q", tc.yaml, err, tc.want)
-		}
-	}
-	if _, err := LoadConfig("/nonexistent/c.yaml"); err == nil {
-		t.Error("a missing file was read")
-	}
-}
-
-func FuzzParseConfig(f *testing.F) {
-	f.Add([]byte("connection_pooling: {enabled: false}\n"))
-	f.Add([]byte("profiles: [\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := parseConfig("c.yaml", data)
-		if err == nil && (c.Pooling.MaxSSHConnections < 0 || c.DrainTimeout < 0) {
-			t.Errorf("accepted %+v", c)
-		}
-	})
 }
 
 // FuzzStdio feeds the transport lines and wants JSON, and nothing else, in return.

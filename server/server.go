@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -29,7 +30,8 @@ const instructions = "Runs commands and moves files on remote hosts over SSH. Ca
 
 // Server serves MCP clients. It is safe for concurrent use; one Server may Run several transports.
 type Server struct {
-	cfg      Config
+	cfg      Config                 // at the start
+	settings atomic.Pointer[Config] // once Reload has changed it; see current
 	mcp      *mcpserver.MCPServer
 	profiles *profile.Store
 	policies policies
@@ -40,6 +42,8 @@ type Server struct {
 	vpn      *vpn.Tunnels
 	started  time.Time
 	local    string // the user who runs the server
+
+	reloading sync.Mutex
 
 	mu       sync.Mutex
 	handlers []*mcpserver.StreamableHTTPServer // made by Handler

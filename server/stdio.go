@@ -64,7 +64,7 @@ func (t *stdio) serve(ctx context.Context, s *Server) error {
 	case <-c.out.broken():
 		err = errors.New("the client no longer reads")
 	}
-	c.drain(s.cfg.DrainTimeout.Duration(), stopCalls)
+	c.drain(s.current().DrainTimeout.Duration(), stopCalls)
 	<-notifications
 	if errors.Is(err, io.EOF) {
 		err = nil

@@ -32,7 +32,8 @@ func checkCommand() *cobra.Command {
 			return nil
 		},
 	}
-	src.flags(cmd)
+	src.add(cmd)
+	serveFlags(cmd, &src)
 	return cmd
 }
 

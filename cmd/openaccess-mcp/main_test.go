@@ -10,7 +10,7 @@ import (
 )
 
 // asProgram makes the test binary behave as openaccess-mcp, for tests that start it as a child.
-const asProgram = "OPENACCESS_MCP_AS_PROGRAM"
+const asProgram = "TEST_AS_OPENACCESS_MCP"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {

@@ -1,0 +1,50 @@
+package server
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// liveKeys are the keys, or sections with a dot at the end, that Reload changes in a running server.
+var liveKeys = []string{"log_level", "drain_timeout", "preset"}
+
+func live(key string) bool {
+	return slices.ContainsFunc(liveKeys, func(k string) bool { return k == key || strings.HasSuffix(k, ".") && strings.HasPrefix(key, k) })
+}
+
+// current is the configuration as it is now. It must not be changed.
+func (s *Server) current() *Config {
+	if c := s.settings.Load(); c != nil {
+		return c
+	}
+	return &s.cfg
+}
+
+// Reload gives a running server another configuration, without touching the calls under way. It returns the keys whose new values count
+// from now on, and those that count only after a restart; it logs both. An error leaves everything as it was. LogLevel is for the owner
+// of the Logger to follow.
+func (s *Server) Reload(cfg Config) (changed, restart []string, err error) {
+	if err := cfg.validate(); err != nil {
+		return nil, nil, err
+	}
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	cfg = cfg.withDefaults()
+	next := *s.current()
+	next.origins = cfg.origins
+	for _, k := range configKeys {
+		from, to := k.of(&next), k.of(&cfg)
+		switch {
+		case reflect.DeepEqual(from.Interface(), to.Interface()):
+		case live(k.name):
+			from.Set(to)
+			changed = append(changed, k.name)
+		default:
+			restart = append(restart, k.name)
+		}
+	}
+	s.settings.Store(&next)
+	s.cfg.Logger.Info("configuration reloaded", "changed", changed, "after_restart", restart)
+	return changed, restart, nil
+}
