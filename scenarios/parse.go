@@ -217,7 +217,26 @@ func (r *reader) arm(at string, n ast.Node) loadgen.Arm {
 	return a
 }
 
+// threshold reads its text, or a mapping with that and what comes of missing it.
 func (r *reader) threshold(at string, n ast.Node) loadgen.Threshold {
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+	default:
+		return r.thresholdText(at, n)
+	}
+	var t loadgen.Threshold
+	var abort bool
+	var after time.Duration
+	r.object(at, n, []string{"expr"}, object{
+		"expr":  func(at string, n ast.Node) { t = r.thresholdText(at, n) },
+		"abort": func(at string, n ast.Node) { abort = r.truth(at, n) },
+		"after": func(at string, n ast.Node) { after = r.duration(at, n, 0) },
+	})
+	t.Abort, t.After = abort, after
+	return t
+}
+
+func (r *reader) thresholdText(at string, n ast.Node) loadgen.Threshold {
 	before := len(r.problems)
 	s := r.text(at, n)
 	if len(r.problems) > before {
