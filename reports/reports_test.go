@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen/stats"
@@ -124,18 +123,6 @@ func TestGolden(t *testing.T) {
 					t.Errorf("differs from %s; look, then run go test -update\n%s", file, got)
 				}
 			})
-		}
-	}
-}
-
-func TestTextFitsTheTerminal(t *testing.T) {
-	d := sample(t, execRun(), sftpRun())
-	d.Run.Server.Path = strings.Repeat("/long", 50)
-	d.Scenarios[0].ErrorSamples = map[string]string{"INTERNAL_ERROR": strings.Repeat("word ", 200)}
-	d.Scenarios[0].Errors["INTERNAL_ERROR"] = 1
-	for line := range strings.Lines(render(t, "text", d)) {
-		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > textWidth {
-			t.Errorf("%d columns: %s", n, line)
 		}
 	}
 }

@@ -4,177 +4,117 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
 
-// textWidth is the number of columns that a text report fits, as long as the names in it are of usual length.
+// textWidth is the number of columns that Text fits.
 const textWidth = 100
 
-// Text writes the report for a terminal, without colour.
-func Text(w io.Writer, d *result.Doc) error {
-	v := newView(d)
-	b := bufio.NewWriter(w)
-	for _, line := range v.About {
-		fmt.Fprintln(b, fit(line, textWidth))
+// Text writes the report for a terminal of 100 columns, without colour.
+func Text(w io.Writer, d *result.Doc) error { return TextFor(textWidth)(w, d) }
+
+// TextFor gives a Text for another number of columns, at least 80. Names are cut to fit, and columns that others imply are left out;
+// figures are never cut.
+func TextFor(columns int) Render {
+	columns = max(columns, 80)
+	return func(w io.Writer, d *result.Doc) error {
+		v := newView(d)
+		t := text{bufio.NewWriter(w), columns}
+		t.verdict(&v, d)
+		t.targets(&v)
+		t.cells(d)
+		t.arms(d)
+		t.times(d)
+		t.server(d)
+		t.thresholds(&v)
+		t.errors(v.Errors)
+		t.run(&v, d)
+		return t.Flush()
 	}
-	textTargets(b, &v)
-	textCells(b, v.Cells)
-	textArms(b, v.Arms)
-	textChecks(b, &v)
-	textErrors(b, v.Errors)
-	for _, warning := range v.Warnings {
-		fmt.Fprintf(b, "\n%s\n", warning)
-	}
-	fmt.Fprintf(b, "\nVerdict: %s\n", v.Verdict)
+}
+
+// text writes the sections of a report.
+type text struct {
+	*bufio.Writer
+	columns int
+}
+
+func (t text) paragraph(lead, s string) { fmt.Fprint(t, wrap(lead, s, t.columns)) }
+
+// verdict comes first, with a sentence for each thing that did not hold.
+func (t text) verdict(v *view, d *result.Doc) {
+	fmt.Fprintf(t, "Verdict: %s\n", v.Verdict)
 	for _, f := range v.Failed {
-		fmt.Fprint(b, wrap("  - ", f, textWidth))
+		t.paragraph("  - ", f)
 	}
-	return b.Flush()
+	if s := counted(v, d); s != "" {
+		t.paragraph("  ", s)
+	}
 }
 
-func textTargets(w io.Writer, v *view) {
-	t := table{head: []string{"Targets", "scenario", "step", "", "value", "band", "target", "acceptable"}, right: "value"}
+// counted says in a sentence what held.
+func counted(v *view, d *result.Doc) string {
+	var facts []string
+	met := 0
+	for i := range d.Scenarios {
+		if g := d.Scenarios[i].Grade; g != nil && g.Band == "target" {
+			met++
+		}
+	}
+	if n := len(v.Targets); n > 0 {
+		facts = append(facts, fmt.Sprintf("%d of %s met", met, count(n, "target")))
+	}
+	if n := len(v.Checks); n > 0 {
+		facts = append(facts, fmt.Sprintf("%d of %s held", n-v.Missed, count(n, "threshold")))
+	}
+	if len(facts) == 0 {
+		return ""
+	}
+	return strings.Join(facts, ", ") + "."
+}
+
+func (t text) targets(v *view) {
+	tab := table{columns: append(named("Targets", "scenario", "step"),
+		column{text: true}, column{head: "value"}, column{head: "band", text: true}, column{head: "target", text: true}, column{head: "acceptable", text: true, spare: 1})}
 	for _, r := range v.Targets {
-		t.add(r.Operation, r.Scenario, r.Step, r.Statistic, r.Value, r.Band, r.Target, r.Acceptable)
+		tab.add(r.Operation, r.Scenario, r.Step, r.Statistic, r.Value, r.Band, r.Target, r.Acceptable)
 	}
-	t.write(w)
+	tab.write(t, t.columns)
 	for _, line := range v.Remarks {
-		fmt.Fprint(w, wrap("  ", line, textWidth))
+		t.paragraph("  ", line)
 	}
 }
 
-func textCells(w io.Writer, rows []cellRow) {
-	t := table{
-		head:     []string{"Cells", "step", "arm", "load", "rate/s", "p50", "p95", "p99", "max", "errors", "dropped"},
-		right:    "load rate/s p50 p95 p99 max errors dropped",
-		optional: "arm dropped",
+func (t text) thresholds(v *view) {
+	tab := table{columns: append(named("Thresholds"), column{text: true}, column{head: "measured"}, column{text: true})}
+	for _, r := range v.Checks {
+		tab.add(r.Cell, r.Expr, r.Value, r.Result)
 	}
-	for _, r := range rows {
-		t.add(r.Scenario, r.Step, r.Arm, r.Load, r.Rate, r.P50, r.P95, r.P99, r.Max, r.Errors, r.Dropped)
-	}
-	t.write(w)
+	tab.columns[1].name = true
+	tab.write(t, t.columns)
 }
 
-func textArms(w io.Writer, rows []armRow) {
-	t := table{head: []string{"Arms", "step", "", "p50", "p95", "rate"}}
-	for _, r := range rows {
-		t.add(r.Scenario, r.Step, r.Base+" → "+r.Arm, r.BaseP50+" → "+r.ArmP50+" "+r.P50, r.BaseP95+" → "+r.ArmP95+" "+r.P95, r.Rate)
-	}
-	t.write(w)
-}
-
-// textChecks counts the thresholds; the verdict names those that failed.
-func textChecks(w io.Writer, v *view) {
-	if len(v.Checks) > 0 {
-		fmt.Fprintf(w, "\nThresholds: %s\n", v.Held)
-	}
-}
-
-func textErrors(w io.Writer, rows []errorRow) {
+func (t text) errors(rows []errorRow) {
 	if len(rows) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "\nErrors")
+	fmt.Fprintln(t, "\nErrors")
 	for _, r := range rows {
 		line := r.Cell + ": " + r.Code + " ×" + r.Count
 		if r.Message != "" {
 			line += ", such as: " + r.Message
 		}
-		fmt.Fprint(w, wrap("  ", line, textWidth))
+		t.paragraph("  ", line)
 	}
 }
 
-// table aligns columns. Those whose head is a word of right are set to the right, those of optional are left out where they say nothing.
-type table struct {
-	head     []string
-	right    string
-	optional string
-	rows     [][]string
-}
-
-// maxCell bounds a name in a table, in columns.
-const maxCell = 24
-
-func (t *table) add(cells ...string) {
-	for i := range cells {
-		if i < 3 {
-			cells[i] = fit(cells[i], maxCell)
-		}
+// run says what was run, where and against what, and whether the generator was up to it.
+func (t text) run(v *view, d *result.Doc) {
+	fmt.Fprintln(t)
+	for _, line := range v.About {
+		fmt.Fprintln(t, Fit(line, t.columns))
 	}
-	t.rows = append(t.rows, cells)
-}
-
-// write writes the table after an empty line, or nothing when it has no rows.
-func (t *table) write(w io.Writer) {
-	if len(t.rows) == 0 {
-		return
-	}
-	width := make([]int, len(t.head)) // 0 leaves a column out
-	for i := range width {
-		for _, row := range append([][]string{t.head}, t.rows...) {
-			width[i] = max(width[i], utf8.RuneCountInString(row[i]))
-		}
-		if oneOf(t.optional, t.head[i]) && !slices.ContainsFunc(t.rows, func(row []string) bool { return row[i] != none && row[i] != "0" }) {
-			width[i] = 0
-		}
-	}
-	fmt.Fprintln(w)
-	t.line(w, t.head, width)
-	for _, row := range t.rows {
-		t.line(w, row, width)
-	}
-}
-
-func (t *table) line(w io.Writer, row []string, width []int) {
-	var b strings.Builder
-	for i, c := range row {
-		if width[i] == 0 {
-			continue
-		}
-		pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
-		if i > 0 {
-			b.WriteString("  ")
-		}
-		if oneOf(t.right, t.head[i]) {
-			b.WriteString(pad + c)
-		} else {
-			b.WriteString(c + pad)
-		}
-	}
-	fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
-}
-
-// oneOf reports whether a column's head is one of some words.
-func oneOf(words, head string) bool {
-	return head != "" && strings.Contains(" "+words+" ", " "+head+" ")
-}
-
-// fit cuts a text to a number of columns.
-func fit(s string, columns int) string {
-	if utf8.RuneCountInString(s) <= columns {
-		return s
-	}
-	return string([]rune(s)[:columns-1]) + "…"
-}
-
-// wrap breaks a text at its spaces. Lines after the first are indented as deep as the first one's lead.
-func wrap(lead, s string, columns int) string {
-	var b strings.Builder
-	indent := strings.Repeat(" ", len(lead))
-	line, empty := lead, true
-	for _, word := range strings.Fields(s) {
-		if !empty && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > columns {
-			b.WriteString(line + "\n")
-			line, empty = indent, true
-		}
-		if !empty {
-			line += " "
-		}
-		line, empty = line+fit(word, columns-len(lead)), false
-	}
-	return b.String() + line + "\n"
+	t.paragraph("", generator(d))
 }

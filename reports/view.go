@@ -199,7 +199,9 @@ func newThreshold(s *result.Scenario, t result.Threshold) thresholdRow {
 
 // baseOf finds the same step under the scenario's first arm, nil when s itself is of that arm.
 func baseOf(d *result.Doc, s *result.Scenario) *result.Scenario {
-	i := slices.IndexFunc(d.Scenarios, func(o result.Scenario) bool { return o.Name == s.Name && o.Step == s.Step && o.Ran() })
+	i := slices.IndexFunc(d.Scenarios, func(o result.Scenario) bool {
+		return o.Name == s.Name && o.Part == s.Part && o.Step == s.Step && o.Ran()
+	})
 	if i < 0 || !s.Ran() || d.Scenarios[i].Arm == s.Arm {
 		return nil
 	}
@@ -221,7 +223,7 @@ func latency(s *result.Scenario) *result.Distribution {
 }
 
 func cellName(s *result.Scenario) string {
-	name := words(s.Name, s.Step)
+	name := words(s.Name, s.Part, s.Step)
 	if s.Arm != "" {
 		name += " (" + s.Arm + ")"
 	}

@@ -67,6 +67,7 @@ type Target struct {
 type Scenario struct {
 	Name         string                   `json:"name"`
 	Operation    string                   `json:"operation"`
+	Part         string                   `json:"part,omitempty"` // of a mix
 	Step         string                   `json:"step,omitempty"`
 	Arm          string                   `json:"arm,omitempty"`
 	Driver       string                   `json:"driver,omitempty"`

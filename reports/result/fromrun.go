@@ -91,7 +91,7 @@ func (g *Generator) add(name string, h loadgen.GeneratorHealth) {
 
 func scenario(p *loadgen.Plan, c *loadgen.Cell) (Scenario, error) {
 	s := Scenario{
-		Name: p.Name, Operation: p.Operation, Step: c.Step, Arm: c.Arm,
+		Name: p.Name, Operation: p.Operation, Part: c.Part, Step: c.Step, Arm: c.Arm,
 		Driver: c.Driver.Kind, Executor: string(p.Executor.Kind), InFlight: inFlight(p.Executor),
 		OfferedRate: c.OfferedRate, AchievedRate: finite(c.AchievedRate),
 		Requests: c.Requests, Dropped: c.Dropped, Errors: map[string]int64{}, ErrorSamples: c.ErrorSamples,
