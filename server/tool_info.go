@@ -68,6 +68,9 @@ type StatsData struct {
 	UptimeS    float64                      `json:"uptime_s"`
 	Goroutines int                          `json:"goroutines"`
 	HeapBytes  uint64                       `json:"heap_bytes" jsonschema:"bytes of live and not yet swept heap objects"`
+	GCCycles   uint64                       `json:"gc_cycles" jsonschema:"garbage collections since the start"`
+	GCPauseP99 float64                      `json:"gc_pause_p99_s" jsonschema:"99th percentile of the pauses for garbage collection since the start"`
+	GCPauseMax float64                      `json:"gc_pause_max_s" jsonschema:"longest pause for garbage collection since the start"`
 	Running    int                          `json:"running" jsonschema:"calls admitted now"`
 	Waiting    int                          `json:"waiting" jsonschema:"calls waiting for a profile's concurrency limit now"`
 	Operations map[string]metrics.Operation `json:"operations"`
@@ -108,11 +111,11 @@ func stats(_ context.Context, c *call) (*StatsData, error) {
 	if err := c.done(); err != nil {
 		return nil, err
 	}
-	var mem runtime.MemStats
-	runtime.ReadMemStats(&mem)
+	gc := readGC()
 	running, waiting := c.s.limits.Stats()
 	return &StatsData{
-		Version: c.s.cfg.Version, UptimeS: time.Since(c.s.started).Seconds(), Goroutines: runtime.NumGoroutine(), HeapBytes: mem.HeapAlloc,
+		Version: c.s.cfg.Version, UptimeS: time.Since(c.s.started).Seconds(), Goroutines: runtime.NumGoroutine(), HeapBytes: gc.heapBytes,
+		GCCycles: gc.cycles, GCPauseP99: gc.pauseP99S, GCPauseMax: gc.pauseMaxS,
 		Running: running, Waiting: waiting, Operations: c.s.metrics.Snapshot(), Pool: poolStats(c.s.pool.Stats(), c.s.cfg.Pooling.enabled()),
 	}, nil
 }
