@@ -114,7 +114,8 @@ type Distribution struct {
 	HDR  string `json:"hdr"` // HdrHistogram, V2 compressed, base64; stats.Decode reads it
 }
 
-// Resources is what the server used. A figure that was not measured is absent.
+// Resources is what the server's processes used while the cell's arm was measured: every cell of an arm has the same, the first the series as
+// well. A figure that was not measured is absent..
 type Resources struct {
 	CPUSPerOp     *float64 `json:"cpu_s_per_op,omitempty"`
 	CPUPercent    *float64 `json:"cpu_percent,omitempty"`
@@ -125,6 +126,18 @@ type Resources struct {
 	FDs           *int64   `json:"fds,omitempty"`
 	Sockets       *int64   `json:"sockets,omitempty"`
 	NetBytesPerOp *float64 `json:"net_bytes_per_op,omitempty"`
+	HeapBytes     *int64   `json:"heap_bytes,omitempty"`      // as the server says
+	GCCycles      *int64   `json:"gc_cycles,omitempty"`       // likewise, in the measured time
+	GCPauseP99NS  *int64   `json:"gc_pause_p99_ns,omitempty"` // likewise, since its start
+	Processes     int      `json:"processes,omitempty"`       // that the figures are of
+	Series        *Series  `json:"series,omitempty"`
+}
+
+// Series is a server's use over measured time in at most 300 stretches of equal width.
+type Series struct {
+	WidthNS    int64     `json:"width_ns"`
+	CPUPercent []float64 `json:"cpu_percent"` // of one CPU
+	RSSBytes   []int64   `json:"rss_bytes"`
 }
 
 // Grade is a row of the targets table as measured. Its bands travel with it so that a report needs no other file.
@@ -161,6 +174,10 @@ type Generator struct {
 	CPUS          float64  `json:"cpu_s"`
 	GCPauseP99NS  int64    `json:"gc_pause_p99_ns"`
 	LatenessP99NS int64    `json:"lateness_p99_ns"`
+	CPUSPerCall   float64  `json:"cpu_s_per_call,omitempty"` // the most of the scenarios
+	CPUWait       float64  `json:"cpu_wait"`                 // share of the time under load that it waited for a CPU, the most of the scenarios
+	ThrottledNS   int64    `json:"throttled_ns,omitempty"`   // how long a CPU quota held it back
+	MaxStallNS    int64    `json:"max_stall_ns"`             // longest time under load in which nothing of it ran
 	Valid         bool     `json:"valid"`
 	Why           []string `json:"why"`
 }

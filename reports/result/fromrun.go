@@ -65,6 +65,10 @@ func (d *Doc) add(r *loadgen.Result) error {
 		if err != nil {
 			return err
 		}
+		s.Server = resources(r.Cells[i].Server)
+		if i > 0 && s.Server != nil && r.Cells[i-1].Arm == s.Arm {
+			s.Server.Series = nil // once for each arm is enough
+		}
 		d.Scenarios = append(d.Scenarios, s)
 		d.Run.Server.learn(r.Cells[i].Driver)
 	}
@@ -83,6 +87,10 @@ func (g *Generator) add(name string, h loadgen.GeneratorHealth) {
 	g.CPUS += h.CPU.Seconds()
 	g.GCPauseP99NS = max(g.GCPauseP99NS, int64(h.GCPauseP99))
 	g.LatenessP99NS = max(g.LatenessP99NS, int64(h.LatenessP99))
+	g.CPUSPerCall = max(g.CPUSPerCall, h.CPUPerCall.Seconds())
+	g.CPUWait = max(g.CPUWait, h.CPUWait)
+	g.ThrottledNS += int64(h.Throttled)
+	g.MaxStallNS = max(g.MaxStallNS, int64(h.MaxStall))
 	g.Valid = g.Valid && h.Valid
 	for _, why := range h.Why {
 		g.Why = append(g.Why, name+": "+why)
@@ -182,6 +190,27 @@ func attach(cells []Scenario, r *loadgen.Result) {
 		s := on(t.Step)
 		s.Thresholds = append(s.Thresholds, Threshold{Expr: t.Expr, Value: t.Value, OK: t.OK})
 	}
+}
+
+func resources(r *loadgen.Resources) *Resources {
+	if r == nil {
+		return nil
+	}
+	out := &Resources{
+		CPUSPerOp: r.CPUSPerOp, CPUPercent: r.CPUPercent, RSSPeakBytes: r.RSSPeakBytes, VMSBytes: r.VMSBytes, Threads: r.Threads,
+		Goroutines: r.Goroutines, FDs: r.FDs, Sockets: r.Sockets, NetBytesPerOp: r.NetBytesPerOp, HeapBytes: r.HeapBytes, GCCycles: r.GCCycles,
+		Processes: r.Processes,
+	}
+	if r.GCPauseP99 != nil {
+		out.GCPauseP99NS = ns(*r.GCPauseP99)
+	}
+	if s := r.Series; s != nil {
+		out.Series = &Series{WidthNS: int64(s.Width), CPUPercent: make([]float64, len(s.CPUPercent)), RSSBytes: s.RSSBytes}
+		for i, v := range s.CPUPercent {
+			out.Series.CPUPercent[i] = math.Round(10*v) / 10
+		}
+	}
+	return out
 }
 
 func planned(p Planned) Scenario {
