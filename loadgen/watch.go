@@ -74,8 +74,8 @@ func (w *watch) reach(at time.Duration) {
 }
 
 func (w *watch) advance(win *windowWatch, at time.Duration) {
-	if win.advance(at, win.t.After) && win.t.Abort && w.aborted == nil {
-		win.verdict.aborted = true
+	win.advance(at)
+	if win.verdict.aborted && w.aborted == nil {
 		w.end(win.verdict)
 	}
 }

@@ -44,17 +44,16 @@ func newWindowWatch(t Threshold, v windowVerdict) *windowWatch {
 	return &windowWatch{t: t, m: m, seconds: make([]second, t.Window/time.Second), verdict: v}
 }
 
-// advance closes the seconds before the one that at lies in, and reports whether a window that began at or after notBefore was missed.
-func (w *windowWatch) advance(at, notBefore time.Duration) (missed bool) {
-	for next := int64(at / time.Second); w.now < next; {
+// advance closes the seconds before the one that at lies in. Once a window that began at or after t.After was missed and t.Abort wants the
+// run to end, the verdict stays with it.
+func (w *windowWatch) advance(at time.Duration) {
+	for next := int64(at / time.Second); w.now < next && !w.verdict.aborted; {
 		w.now++
-		if first := w.now - int64(len(w.seconds)); first >= 0 {
-			ok := w.judge(time.Duration(first) * time.Second)
-			missed = missed || !ok && time.Duration(first)*time.Second >= notBefore
+		if start := time.Duration(w.now-int64(len(w.seconds))) * time.Second; start >= 0 {
+			w.judge(start)
 		}
 		w.seconds[w.now%int64(len(w.seconds))] = second{}
 	}
-	return missed
 }
 
 // add counts a call that ended. One that ends before the second being filled counts into that.
@@ -90,20 +89,20 @@ func (w *windowWatch) add(s *Sample) {
 func (w *windowWatch) drop() { w.seconds[w.now%int64(len(w.seconds))].dropped++ }
 
 // judge judges the window that starts at start and is the whole ring.
-func (w *windowWatch) judge(start time.Duration) (ok bool) {
+func (w *windowWatch) judge(start time.Duration) {
 	var all second
 	for i := range w.seconds {
 		all.merge(&w.seconds[i])
 	}
 	value, ok, known := w.measure(&all)
 	if !known {
-		return true
+		return
 	}
 	v := &w.verdict
-	if !v.known || v.ok && !ok || v.ok == ok && w.distance(value) > w.distance(v.value) {
+	v.aborted = !ok && w.t.Abort && start >= w.t.After
+	if v.aborted || !v.known || v.ok && !ok || v.ok == ok && w.distance(value) > w.distance(v.value) {
 		v.known, v.ok, v.value, v.start = true, ok, value, start
 	}
-	return ok
 }
 
 // distance says how far a value lies towards the wrong side of the limit.
@@ -187,8 +186,12 @@ func (v *windowVerdict) result(t Threshold) ThresholdResult {
 	if !v.known {
 		return r
 	}
-	r.Value = formatMeasured(metricUnit(t.Metric), v.value)
+	m, _ := findMetric(t.Metric)
+	r.Value = formatMeasured(m.unit, v.value)
 	if t.Window > 0 {
+		if _, rough := parseQuantile(m.statistic); rough && v.value != t.Value {
+			r.Value = "about " + r.Value
+		}
 		r.Start = v.start
 		r.Value += " from " + formatDuration(v.start) + " to " + formatDuration(v.start+t.Window)
 	}
