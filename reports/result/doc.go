@@ -86,9 +86,14 @@ type Scenario struct {
 	Lateness     *Distribution            `json:"lateness,omitempty"` // actual send − intended, all
 	Timing       map[string]*Distribution `json:"timing,omitempty"`   // "queue", "dial", "channel", "remote", as the server says
 	Server       *Resources               `json:"server,omitempty"`
-	Grade        *Grade                   `json:"grade,omitempty"`
-	Thresholds   []Threshold              `json:"thresholds,omitempty"`
-	Windows      []Window                 `json:"windows,omitempty"`
+
+	// FirstProgress holds the successes that told progress, from the intended start to the first notification of it.
+	FirstProgress *Distribution `json:"first_progress,omitempty"`
+	Cancelled     int64         `json:"cancelled,omitempty"` // successes that the client cancelled, as the scenario wants
+
+	Grade      *Grade      `json:"grade,omitempty"`
+	Thresholds []Threshold `json:"thresholds,omitempty"`
+	Windows    []Window    `json:"windows,omitempty"`
 }
 
 // Throughput counts successes.
@@ -152,9 +157,11 @@ type Grade struct {
 
 // Threshold is one that the scenario set, as measured.
 type Threshold struct {
-	Expr  string `json:"expr"`
-	Value string `json:"value"`
-	OK    bool   `json:"ok"`
+	Expr    string `json:"expr"`
+	Value   string `json:"value"`
+	OK      bool   `json:"ok"`
+	StartNS int64  `json:"start_ns,omitempty"` // of the worst window, where it has a window that does not begin with the measured time
+	Aborted bool   `json:"aborted,omitempty"`  // missing it ended the run
 }
 
 // Window is a stretch of measured time.

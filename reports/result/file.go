@@ -101,7 +101,7 @@ func (s *Scenario) check() error {
 	for _, part := range []struct {
 		name string
 		d    *Distribution
-	}{{"latency", s.Latency}, {"service", s.Service}, {"failed", s.Failed}, {"lateness", s.Lateness}} {
+	}{{"latency", s.Latency}, {"service", s.Service}, {"failed", s.Failed}, {"lateness", s.Lateness}, {"first_progress", s.FirstProgress}} {
 		if err := part.d.check(); err != nil {
 			return fmt.Errorf(".%s: %w", part.name, err)
 		}

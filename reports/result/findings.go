@@ -66,7 +66,10 @@ func (s *Scenario) findings(failOn loadgen.Band) []Finding {
 		}
 	}
 	for _, t := range s.Thresholds {
-		if !t.OK {
+		switch {
+		case t.Aborted:
+			missed("threshold %s ended the run with %s", t.Expr, t.Value)
+		case !t.OK:
 			missed("threshold %s failed with %s", t.Expr, t.Value)
 		}
 	}

@@ -109,6 +109,7 @@ func scenario(p *loadgen.Plan, c *loadgen.Cell) (Scenario, error) {
 	if s.Driver == "" {
 		s.Driver = "unknown"
 	}
+	s.Cancelled = c.Cancelled
 	maps.Copy(s.Errors, c.Errors)
 	return s, s.distributions(c)
 }
@@ -119,6 +120,11 @@ func (s *Scenario) distributions(c *loadgen.Cell) (err error) {
 		from *stats.Histogram
 	}{{&s.Latency, c.Latency}, {&s.Service, c.Service}, {&s.Failed, c.Failed}, {&s.Lateness, c.Lateness}} {
 		if *d.to, err = NewDistribution(d.from); err != nil {
+			return err
+		}
+	}
+	if c.FirstProgress.Count() > 0 {
+		if s.FirstProgress, err = NewDistribution(c.FirstProgress); err != nil {
 			return err
 		}
 	}
@@ -168,9 +174,9 @@ func attach(cells []Scenario, r *loadgen.Result) {
 	if len(cells) == 0 {
 		return
 	}
-	on := func(step string) *Scenario {
+	on := func(part, step string) *Scenario {
 		for i := range cells {
-			if cells[i].Arm == cells[0].Arm && cells[i].Step == step {
+			if cells[i].Arm == cells[0].Arm && cells[i].Part == part && cells[i].Step == step {
 				return &cells[i]
 			}
 		}
@@ -184,11 +190,11 @@ func attach(cells []Scenario, r *loadgen.Result) {
 		if t := r.Plan.Target; t != nil {
 			g.TargetNS, g.AcceptableNS = int64(t.Target), int64(t.Acceptable)
 		}
-		on(r.Grade.Step).Grade = g
+		on("", r.Grade.Step).Grade = g
 	}
 	for _, t := range r.Thresholds {
-		s := on(t.Step)
-		s.Thresholds = append(s.Thresholds, Threshold{Expr: t.Expr, Value: t.Value, OK: t.OK})
+		s := on(t.Part, t.Step)
+		s.Thresholds = append(s.Thresholds, Threshold{Expr: t.Expr, Value: t.Value, OK: t.OK, StartNS: int64(t.Start), Aborted: t.Aborted})
 	}
 }
 
