@@ -48,10 +48,19 @@ type Driver interface {
 
 // DriverInfo says what a driver measures.
 type DriverInfo struct {
-	Kind          string // "stdio", "http" or "inprocess"
+	Kind          string // "stdio", "http", "inprocess", "raw-ssh" or "mcp-noop"
 	ServerName    string // as the MCP handshake names it
 	ServerVersion string
-	PID           int    // the server's process, 0 when unknown
+	PID           int    // the server's process, the first where there are several; 0 when unknown
+	PIDs          []int  // all of the server's processes at the time; nil when unknown
 	Address       string // path of the binary, or URL
+	Protocol      string // MCP protocol version spoken; empty for none
+	Sessions      string // "shared", "per-vu" or "per-call"
 	SharedSession bool   // virtual users share one session (stdio: one child serves all)
+}
+
+// Abandoner is a Session that can vanish as the one of a client that crashes: its connections, or its process's pipes, are closed and the
+// server is told nothing. Calls under way fail. Nothing is left to close after it.
+type Abandoner interface {
+	Abandon() error
 }
