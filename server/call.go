@@ -37,7 +37,7 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 		env := Envelope[T]{Success: err == nil, Data: data}
 		if err != nil {
 			env.Error = err.Error()
-			c.metadata.ErrorCode = codeOf(err)
+			c.metadata.ErrorCode, c.metadata.RetryAfter = codeOf(err), retryAfter(err)
 		}
 		env.Metadata = c.metadata
 		s.metrics.Record(metrics.Call{
@@ -66,7 +66,7 @@ func (c *call) authorize(id string, want policy.Call) error {
 	return nil
 }
 
-// admit resolves the target and waits for a slot under the profile's concurrency limit. leave gives the slot back.
+// admit resolves the target and waits for a slot under the limits of the profile and of the server. leave gives the slot back.
 func (c *call) admit(ctx context.Context) (t *profile.Target, leave func(), err error) {
 	leave, err = c.enter(ctx)
 	if err != nil {
@@ -80,10 +80,14 @@ func (c *call) admit(ctx context.Context) (t *profile.Target, leave func(), err 
 	return t, leave, nil
 }
 
-// enter waits for a slot under the profile's concurrency limit. leave gives it back.
+// enter waits for a slot under the limits of the profile and of the server. leave gives it back.
 func (c *call) enter(ctx context.Context) (leave func(), err error) {
 	start := time.Now()
-	leave, err = c.s.limits.Enter(ctx, "profile "+c.profile.ID, c.policy.ConcurrencyLimit())
+	limit := c.profile.Policy.MaxConcurrentSessions
+	if limit == 0 {
+		limit = c.s.current().Limits.MaxPerProfile
+	}
+	leave, err = c.s.limits.Enter(ctx, c.profile.ID, limit)
 	c.metadata.Timing.Queue = time.Since(start).Seconds()
 	return leave, err
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/admission"
 )
 
 // DefaultListen is where the http transport listens unless told otherwise.
@@ -26,6 +28,7 @@ type Config struct {
 	LogLevel   string   `yaml:"log_level"`   // "debug", "info", "warn" or "error"; "info". For who makes Logger
 
 	Pooling Pooling `yaml:"connection_pooling"`
+	Limits  Limits  `yaml:"resource_limits"`
 
 	// DrainTimeout is how long calls under way may go on once the server must stop; 10 s.
 	DrainTimeout Seconds `yaml:"drain_timeout" min:"0.001"`
@@ -45,6 +48,19 @@ type Pooling struct {
 	IdleTimeout       Seconds `yaml:"idle_timeout" min:"0.001"`       // 300 s
 }
 
+// Limits bounds what the server does at once and uses.
+type Limits struct {
+	// MaxMemoryMB is the resident memory in MiB above which caches shrink and idle connections go; 1024. A quarter beyond it, new work is refused.
+	MaxMemoryMB             int `yaml:"max_memory_mb" min:"64"`
+	MaxConcurrentOperations int `yaml:"max_concurrent_operations" min:"1"` // calls that work on hosts at once; 100
+	MaxPerProfile           int `yaml:"max_per_profile" min:"1"`           // the same for a profile without max_concurrent_sessions; 10
+}
+
+// MemoryLimit is what to give to the garbage collector of a process that runs nothing beside the server, in bytes.
+func (c Config) MemoryLimit() int64 { return admission.Limit(c.withDefaults().Limits.memory()) }
+
+func (l Limits) memory() int64 { return int64(l.MaxMemoryMB) << 20 }
+
 // Seconds is a duration that configuration files write as a number of seconds.
 type Seconds float64
 
@@ -59,6 +75,7 @@ func defaults() Config {
 		Pooling: Pooling{
 			Enabled: &on, MaxSSHConnections: 10, MaxSFTPSessions: 10, ConnectionTimeout: 30, IdleTimeout: 300,
 		},
+		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10},
 		DrainTimeout: 10,
 		Version:      "dev",
 	}
@@ -72,6 +89,10 @@ var presets = map[string]map[string]string{
 		"connection_pooling.max_sftp_sessions":   "30",
 		"connection_pooling.connection_timeout":  "30",
 		"connection_pooling.idle_timeout":        "300",
+
+		"resource_limits.max_memory_mb":             "2048",
+		"resource_limits.max_concurrent_operations": "100",
+		"resource_limits.max_per_profile":           "20",
 	},
 }
 

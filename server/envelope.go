@@ -39,7 +39,9 @@ type Metadata struct {
 	Actor     string `json:"actor" jsonschema:"who the server holds the caller to be"`
 	Caller    string `json:"caller,omitempty" jsonschema:"who the caller says it is; recorded, not verified"`
 	ErrorCode Code   `json:"error_code,omitempty"`
-	Timing    Timing `json:"timing"`
+	// RetryAfter is in seconds.
+	RetryAfter float64 `json:"retry_after_s,omitempty" jsonschema:"seconds to wait before trying again, where the server refused for want of room"`
+	Timing     Timing  `json:"timing"`
 }
 
 // Timing splits a call. All values are seconds.

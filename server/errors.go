@@ -55,6 +55,14 @@ func codeOf(err error) Code {
 	return CodeInternalError
 }
 
+// retryAfter is the number of seconds that a caller should wait, where the refusal says so; else 0.
+func retryAfter(err error) float64 {
+	if r, ok := errors.AsType[*admission.Refusal](err); ok {
+		return r.RetryAfter.Seconds()
+	}
+	return 0
+}
+
 func connectCode(k pool.Kind) Code {
 	switch k {
 	case pool.KindAuth:

@@ -7,7 +7,7 @@ import (
 )
 
 // liveKeys are the keys, or sections with a dot at the end, that Reload changes in a running server.
-var liveKeys = []string{"log_level", "drain_timeout", "preset"}
+var liveKeys = []string{"log_level", "drain_timeout", "preset", "resource_limits."}
 
 func live(key string) bool {
 	return slices.ContainsFunc(liveKeys, func(k string) bool { return k == key || strings.HasSuffix(k, ".") && strings.HasPrefix(key, k) })
@@ -19,6 +19,12 @@ func (s *Server) current() *Config {
 		return c
 	}
 	return &s.cfg
+}
+
+// limit gives the limits of c to those who keep them.
+func (s *Server) limit(c *Config) {
+	s.limits.SetMax(c.Limits.MaxConcurrentOperations)
+	s.memory.SetMark(c.Limits.memory())
 }
 
 // Reload gives a running server another configuration, without touching the calls under way. It returns the keys whose new values count
@@ -45,6 +51,7 @@ func (s *Server) Reload(cfg Config) (changed, restart []string, err error) {
 		}
 	}
 	s.settings.Store(&next)
+	s.limit(&next)
 	s.cfg.Logger.Info("configuration reloaded", "changed", changed, "after_restart", restart)
 	return changed, restart, nil
 }

@@ -37,6 +37,7 @@ type Server struct {
 	policies policies
 	pool     *pool.Pool
 	limits   admission.Limiter
+	memory   admission.Memory
 	metrics  metrics.Registry
 	tunnels  tunnels
 	vpn      *vpn.Tunnels
@@ -61,6 +62,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, profiles: store, vpn: vpn.New(0), started: time.Now(), local: localUser()}
 	s.pool = pool.New(cfg.Pooling.pool(s.dial))
+	s.memory.Limiter, s.memory.Shrink, s.memory.Report = &s.limits, s.shrink, s.reportMemory
+	s.limit(&cfg)
 	s.mcp = mcpserver.NewMCPServer("openaccess-mcp", cfg.Version,
 		mcpserver.WithToolCapabilities(false), mcpserver.WithRecovery(), mcpserver.WithInstructions(instructions), mcpserver.WithHooks(s.hooks()))
 	s.mcp.AddTools(s.execTool(), s.transferTool(), s.syncTool(), s.profilesTool(), s.statsTool())
@@ -91,9 +94,19 @@ func (s *Server) Run(ctx context.Context, t Transport) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	background.Go(func() { s.pool.Run(ctx) })
+	background.Go(func() { s.memory.Run(ctx) })
 	defer background.Wait()
 	defer cancel()
 	return t.serve(ctx, s)
+}
+
+// shrink gives up memory that can be had again.
+func (s *Server) shrink() {
+	s.pool.CloseIdle()
+}
+
+func (s *Server) reportMemory(message string, now admission.Usage) {
+	s.cfg.Logger.Warn(message, "resident_mb", now.Resident>>20, "mark_mb", now.Mark>>20, "hard_mark_mb", now.Hard>>20)
 }
 
 // Close closes every tunnel, every SSH connection and what Handler's HTTP sessions hold. Call it after Run has returned.

@@ -72,9 +72,19 @@ type StatsData struct {
 	GCPauseP99 float64                      `json:"gc_pause_p99_s" jsonschema:"99th percentile of the pauses for garbage collection since the start"`
 	GCPauseMax float64                      `json:"gc_pause_max_s" jsonschema:"longest pause for garbage collection since the start"`
 	Running    int                          `json:"running" jsonschema:"calls admitted now"`
-	Waiting    int                          `json:"waiting" jsonschema:"calls waiting for a profile's concurrency limit now"`
+	Waiting    int                          `json:"waiting" jsonschema:"calls waiting for a slot under the limits now"`
+	Memory     MemoryStats                  `json:"memory"`
 	Operations map[string]metrics.Operation `json:"operations"`
 	Pool       PoolStats                    `json:"pool"`
+}
+
+// MemoryStats is the memory's part of server_stats. Sizes are bytes.
+type MemoryStats struct {
+	Resident int64 `json:"resident_bytes" jsonschema:"resident memory, read each second"`
+	Mark     int64 `json:"mark_bytes" jsonschema:"above it caches shrink and idle connections go"`
+	Hard     int64 `json:"hard_mark_bytes" jsonschema:"above it new work is refused"`
+	Refusing bool  `json:"refusing" jsonschema:"new work is refused now"`
+	Shrinks  int64 `json:"shrinks" jsonschema:"times that memory was given up"`
 }
 
 // PoolStats is the pool's part of server_stats.
@@ -116,7 +126,8 @@ func stats(_ context.Context, c *call) (*StatsData, error) {
 	return &StatsData{
 		Version: c.s.cfg.Version, UptimeS: time.Since(c.s.started).Seconds(), Goroutines: runtime.NumGoroutine(), HeapBytes: gc.heapBytes,
 		GCCycles: gc.cycles, GCPauseP99: gc.pauseP99S, GCPauseMax: gc.pauseMaxS,
-		Running: running, Waiting: waiting, Operations: c.s.metrics.Snapshot(), Pool: poolStats(c.s.pool.Stats(), c.s.cfg.Pooling.enabled()),
+		Running: running, Waiting: waiting, Memory: MemoryStats(c.s.memory.Usage()),
+		Operations: c.s.metrics.Snapshot(), Pool: poolStats(c.s.pool.Stats(), c.s.cfg.Pooling.enabled()),
 	}, nil
 }
 

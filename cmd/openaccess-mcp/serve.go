@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -63,6 +64,9 @@ func serve(cmd *cobra.Command, src *sources, cfg server.Config) error {
 // follow sets what the process as a whole takes from a configuration.
 func follow(level *slog.LevelVar, cfg server.Config) {
 	_ = level.UnmarshalText([]byte(cfg.LogLevel)) // Load has checked it
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(cfg.MemoryLimit())
+	}
 }
 
 // onHangup calls reload on every SIGHUP, one at a time, until stop, which waits for the last.

@@ -114,7 +114,7 @@ func (l *Limiter) request(key string, limit int) (*ticket, error) {
 		return t, nil
 	}
 	if g.waiters.Len() >= maxQueue || l.waiting >= maxWaiting {
-		return nil, &Refusal{fmt.Sprintf("%d calls wait for %s already, and %d in all", g.waiters.Len(), key, l.waiting), time.Second}
+		return nil, &Refusal{fmt.Sprintf("%d calls wait for profile %s already, and %d in all", g.waiters.Len(), key, l.waiting), time.Second}
 	}
 	t.ready = make(chan struct{})
 	t.place = g.waiters.PushBack(t)
@@ -200,7 +200,7 @@ func (l *Limiter) end(t *ticket) {
 // giveUp ends t, whose context has ended while it waited.
 func (l *Limiter) giveUp(ctx context.Context, t *ticket) error {
 	l.mu.Lock()
-	what, running := t.gate.key+" runs", t.gate.running
+	what, running := "profile "+t.gate.key+" runs", t.gate.running
 	if running < t.gate.limit {
 		what, running = "the server runs", l.running
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -26,6 +27,8 @@ type Memory struct {
 	resident atomic.Int64
 	level    atomic.Int64
 	shrinks  atomic.Int64
+
+	stepping sync.Mutex
 	freed    time.Time
 }
 
@@ -60,7 +63,7 @@ func (m *Memory) Usage() Usage {
 	return Usage{m.resident.Load(), mark, hard(mark), m.level.Load() == full, m.shrinks.Load()}
 }
 
-// Run reads the memory in use each second until ctx ends.
+// Run reads the memory in use each second until ctx ends. It may run more than once at a time.
 func (m *Memory) Run(ctx context.Context) {
 	read, done := residentReader()
 	defer done()
@@ -73,7 +76,6 @@ func (m *Memory) Run(ctx context.Context) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			m.Limiter.Refuse(nil)
 			return
 		}
 	}
@@ -81,6 +83,8 @@ func (m *Memory) Run(ctx context.Context) {
 
 // step takes one reading.
 func (m *Memory) step(resident int64, now time.Time) {
+	m.stepping.Lock()
+	defer m.stepping.Unlock()
 	m.resident.Store(resident)
 	mark, before := m.mark.Load(), m.level.Load()
 	level := levelOf(resident, mark, before)
