@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh/memfs"
 )
@@ -83,8 +84,8 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// exec runs a command line to its end.
-func (s *session) exec(line string) int {
+// exec runs a command line, asked for at arrived, to its end.
+func (s *session) exec(line string, arrived time.Time) int {
 	stdout := &lockedWriter{w: s.ch}
 	c := &Command{
 		Line: line, User: s.user, PTY: s.pty, Dir: s.host.home, FS: s.host.fs,
@@ -107,8 +108,7 @@ func (s *session) exec(line string) int {
 	}
 	s.host.stats.commandStarted(name)
 	defer func() { s.host.stats.commandEnded(name, s.ctx.Err() != nil) }()
-	s.host.delays.wait(s.ctx, s.host.delays.exec)
-	if s.ctx.Err() != nil {
+	if !s.host.inject.exec(s.ctx, arrived) {
 		return 0 // nobody asks any more
 	}
 	return handler(s.ctx, c)

@@ -4,20 +4,26 @@ import (
 	"context"
 	"crypto/subtle"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gliderlabs/ssh"
 	gossh "golang.org/x/crypto/ssh"
+
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh/netem"
 )
 
 // conn is one TCP connection.
 type conn struct {
 	*batchConn
-	raw      net.Conn
+	wire     *netem.Conn  // beneath it
+	started  func()       // tells that the client has logged in, or is gone; once
+	locked   bool         // no key and no password is accepted
 	sessions atomic.Int64 // open session channels
 	forwards forwards
 	ctx      context.Context
@@ -27,10 +33,7 @@ type conn struct {
 // cut ends the connection with a reset.
 func (c *conn) cut() {
 	c.cancel()
-	if tcp, ok := c.raw.(*net.TCPConn); ok {
-		tcp.SetLinger(0)
-	}
-	c.raw.Close()
+	c.wire.Abort()
 }
 
 // SetDeadline keeps the library from setting no deadline before each read and
@@ -39,7 +42,7 @@ func (c *conn) SetDeadline(t time.Time) error {
 	if t.IsZero() {
 		return nil
 	}
-	return c.raw.SetDeadline(t)
+	return c.wire.SetDeadline(t)
 }
 
 // connKey finds the *conn in the context of a connection.
@@ -52,25 +55,53 @@ func bindConn(ctx ssh.Context, c net.Conn) net.Conn {
 
 // serveConn serves one connection in a goroutine that Close waits for.
 func (h *Host) serveConn(raw net.Conn) {
+	arrived := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		raw.Close()
 		return
 	}
-	c := &conn{batchConn: newBatchConn(raw), raw: raw}
+	wire := h.inject.network.Conn(raw)
+	c := &conn{batchConn: newBatchConn(wire), wire: wire}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	h.startups.Add(1)
+	c.started = sync.OnceFunc(func() { h.startups.Add(-1) })
 	h.conns[c] = struct{}{}
 	h.stats.connsOpened.Add(1)
 	h.wg.Go(func() {
 		defer h.dropConn(c)
-		h.delays.wait(c.ctx, h.delays.connect)
-		h.server.HandleConn(c)
+		if h.welcome(c) && h.inject.connect(c.ctx, arrived) {
+			h.server.HandleConn(c)
+		}
 	})
+}
+
+// welcome decides what becomes of a new connection and reports whether it is
+// served.
+func (h *Host) welcome(c *conn) bool {
+	f := h.inject.now.Load()
+	chance := f.sources[streamConnect].chance
+	refused, mute := chance(f.Connect.Refuse), chance(f.Connect.Mute)
+	c.locked = f.sources[streamAuth].chance(f.Auth.Fail)
+	switch {
+	case refused:
+		h.stats.refused.Add(1)
+		c.cut()
+	case f.Connect.MaxStartups > 0 && h.startups.Load() > int64(f.Connect.MaxStartups):
+		h.stats.refused.Add(1)
+		io.WriteString(c, "Exceeded MaxStartups\r\n")
+	case mute:
+		io.Copy(io.Discard, c) // until the client gives up, or the host is closed
+	default:
+		return true
+	}
+	return false
 }
 
 func (h *Host) dropConn(c *conn) {
 	c.cancel()
+	c.started()
 	c.Close()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -78,13 +109,24 @@ func (h *Host) dropConn(c *conn) {
 	h.stats.connsClosed.Add(1)
 }
 
+// locked waits as an answer has to and reports whether it is no, whoever asks.
+func (h *Host) locked(ctx ssh.Context) bool {
+	c := ctx.Value(connKey{}).(*conn)
+	h.inject.auth(c.ctx)
+	if c.locked && h.opts.Users == nil {
+		h.stats.authFailures.Add(1)
+	}
+	return c.locked
+}
+
 // checkPassword admits everyone unless there are Users.
 func (h *Host) checkPassword(ctx ssh.Context, password string) bool {
+	locked := h.locked(ctx)
 	if h.opts.Users == nil {
-		return true
+		return !locked
 	}
 	want := h.opts.Users[ctx.User()].Password
-	ok := want != "" && subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1
+	ok := !locked && want != "" && subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1
 	if !ok {
 		h.stats.authFailures.Add(1)
 	}
@@ -93,11 +135,12 @@ func (h *Host) checkPassword(ctx ssh.Context, password string) bool {
 
 // checkKey admits everyone unless there are Users.
 func (h *Host) checkKey(ctx ssh.Context, key ssh.PublicKey) bool {
+	locked := h.locked(ctx)
 	if h.opts.Users == nil {
-		return true
+		return !locked
 	}
 	user, known := h.opts.Users[ctx.User()]
-	ok := known && (h.profileKey.is(key) ||
+	ok := !locked && known && (h.profileKey.is(key) ||
 		slices.ContainsFunc(user.AuthorizedKeys, func(k gossh.PublicKey) bool { return ssh.KeysEqual(k, key) }))
 	if !ok {
 		h.stats.authFailures.Add(1)

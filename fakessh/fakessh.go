@@ -25,6 +25,7 @@ import (
 	"net"
 	"path"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gliderlabs/ssh"
@@ -54,6 +55,11 @@ type Options struct {
 	Home string
 	// Latency slows operations down; the zero value does not.
 	Latency Latency
+	// Faults are what goes wrong from the start; [Host.SetFaults] changes them.
+	Faults Faults
+	// GoTimers has the host wait with Go's own timers, which may be late by a
+	// millisecond, but work in a testing/synctest bubble.
+	GoTimers bool
 	// MaxSessions bounds the session channels open on one connection; further
 	// ones are refused as OpenSSH does. 0 means no bound. As in OpenSSH, a
 	// channel that the client closes counts until its command has ended.
@@ -88,7 +94,9 @@ type Host struct {
 	fs         *memfs.FS
 	home       string
 	handlers   sftp.Handlers // of fs
-	delays     *delays
+	inject     injector
+	capacity   int64        // of fs, where no fault sets one
+	startups   atomic.Int64 // connections that have not logged in yet
 	stats      stats
 	commands   commandTable
 	rsync      *rsyncHost // nil without Options.Rsync
@@ -125,9 +133,10 @@ func Listen(opts Options) (*Host, error) {
 	}
 	h := &Host{
 		opts: opts, fs: opts.FS, home: path.Clean("/" + opts.Home),
-		handlers: opts.FS.Handlers(), delays: newDelays(opts.Latency), grace: closeGrace,
+		handlers: opts.FS.Handlers(), capacity: opts.FS.Capacity(), grace: closeGrace,
 		conns: make(map[*conn]struct{}), sessions: make(map[*session]struct{}),
 	}
+	h.inject.init(opts)
 	if err := h.fs.MkdirAll(h.home, 0o755); err != nil {
 		return nil, fmt.Errorf("fakessh: home: %v", err)
 	}
@@ -148,6 +157,10 @@ func Listen(opts Options) (*Host, error) {
 		}
 		h.listener = l
 	}
+	if err := h.SetFaults(opts.Faults); err != nil {
+		h.listener.Close()
+		return nil, fmt.Errorf("fakessh: faults: %w", err)
+	}
 	h.wg.Go(h.accept)
 	return h, nil
 }
@@ -159,7 +172,14 @@ func (h *Host) newServer() *ssh.Server {
 		PasswordHandler:  h.checkPassword,
 		PublicKeyHandler: h.checkKey,
 		ConnCallback:     bindConn,
-		ChannelHandlers:  map[string]ssh.ChannelHandler{"session": h.serveSession, "direct-tcpip": h.serveDirect},
+		ServerConfigCallback: func(ctx ssh.Context) *gossh.ServerConfig {
+			return &gossh.ServerConfig{AuthLogCallback: func(_ gossh.ConnMetadata, _ string, err error) {
+				if err == nil {
+					ctx.Value(connKey{}).(*conn).started()
+				}
+			}}
+		},
+		ChannelHandlers: map[string]ssh.ChannelHandler{"session": h.serveSession, "direct-tcpip": h.serveDirect},
 		RequestHandlers: map[string]ssh.RequestHandler{
 			"keepalive@openssh.com": answerKeepalive, "tcpip-forward": h.listenFor, "cancel-tcpip-forward": h.cancelListen,
 		},
@@ -218,12 +238,14 @@ func (h *Host) Close() error {
 	h.closed = true
 	h.mu.Unlock()
 	err := h.listener.Close()
+	h.inject.stop()
 	h.CloseClientConnections()
 
 	done := make(chan struct{})
 	go func() { h.wg.Wait(); close(done) }()
 	select {
 	case <-done:
+		h.inject.timer.Close()
 		if h.rsync != nil {
 			h.rsync.close()
 		}

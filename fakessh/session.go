@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/gliderlabs/ssh"
 	"github.com/pkg/sftp"
@@ -20,6 +21,7 @@ type session struct {
 
 	pty     bool
 	started bool
+	arrived time.Time // when the latest request did
 	ctx     context.Context
 	cancel  context.CancelFunc
 	name    atomic.Pointer[string] // the exec string or the subsystem
@@ -48,7 +50,11 @@ func (h *Host) serveSession(_ *ssh.Server, sc *gossh.ServerConn, nc gossh.NewCha
 
 // admit enters the session in the books unless it is one too many.
 func (h *Host) admit(s *session) bool {
-	if n := s.conn.sessions.Add(1); h.opts.MaxSessions > 0 && n > int64(h.opts.MaxSessions) {
+	bound := h.opts.MaxSessions
+	if of := h.inject.now.Load().MaxSessions; of > 0 {
+		bound = of
+	}
+	if n := s.conn.sessions.Add(1); bound > 0 && n > int64(bound) {
 		s.conn.sessions.Add(-1)
 		return false
 	}
@@ -88,6 +94,7 @@ func (s *session) what() string {
 // waits for the command.
 func (s *session) serve(reqs <-chan *gossh.Request) {
 	for req := range reqs {
+		s.arrived = time.Now()
 		ok := s.request(req)
 		if req.WantReply {
 			req.Reply(ok, nil)
@@ -146,8 +153,8 @@ func (s *session) launch(req *gossh.Request) {
 	var run func() int
 	switch req.Type {
 	case "exec":
-		line := *s.name.Load()
-		run = func() int { return s.exec(line) }
+		line, arrived := *s.name.Load(), s.arrived
+		run = func() int { return s.exec(line, arrived) }
 	case "subsystem":
 		run = s.sftp
 	case "shell":
@@ -203,7 +210,7 @@ func (s *session) shell() int {
 }
 
 func (s *session) sftp() int {
-	handlers := s.host.delays.slow(s.ctx, s.host.handlers)
+	handlers := s.host.inject.slow(s.ctx, s.host.handlers)
 	server := sftp.NewRequestServer(s.ch, handlers,
 		sftp.WithStartDirectory(s.host.home), sftp.WithRSAllocator())
 	if err := server.Serve(); err != nil && err != io.EOF {

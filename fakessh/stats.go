@@ -16,6 +16,7 @@ type Stats struct {
 	Forwards        int64 // connections forwarded, either way
 	OpenForwards    int64
 	OpenListeners   int64 // addresses listened on for clients
+	Refused         int64 // connections that faults refused, among Connections
 	AuthFailures    int64 // passwords and keys refused; one login may try several
 	// Commands holds what happened to each command, by its first word, sudo
 	// left out. All unknown commands count under "".
@@ -35,7 +36,7 @@ type stats struct {
 	forwardsOpened, forwardsClosed atomic.Int64
 	listenersOpened                atomic.Int64
 	listenersClosed                atomic.Int64
-	authFailures                   atomic.Int64
+	authFailures, refused          atomic.Int64
 
 	mu       sync.Mutex
 	running  int64
@@ -76,6 +77,7 @@ func (h *Host) Stats() Stats {
 		Connections:  s.connsOpened.Load(),
 		Sessions:     s.sessionsOpened.Load(),
 		Forwards:     s.forwardsOpened.Load(),
+		Refused:      s.refused.Load(),
 		AuthFailures: s.authFailures.Load(),
 	}
 	out.OpenForwards = out.Forwards - closedForwards

@@ -47,7 +47,7 @@ type Options struct {
 // fs.ErrPermission and errno values such as syscall.ENOTEMPTY. Make one with
 // [New]; nothing needs closing.
 type FS struct {
-	capacity int64
+	capacity atomic.Int64
 	used     atomic.Int64
 
 	mu   sync.RWMutex // guards the children of every node
@@ -56,22 +56,28 @@ type FS struct {
 
 // New returns a tree that holds an empty root directory.
 func New(opts Options) *FS {
-	return &FS{capacity: opts.Capacity, root: newNode(fs.ModeDir | 0o755)}
+	f := &FS{root: newNode(fs.ModeDir | 0o755)}
+	f.capacity.Store(opts.Capacity)
+	return f
 }
 
 // Used returns the bytes held in files, those still open after their removal
 // included and holes excluded.
 func (f *FS) Used() int64 { return f.used.Load() }
 
-// Capacity returns the bound in bytes given to New, 0 if there is none.
-func (f *FS) Capacity() int64 { return f.capacity }
+// Capacity returns the bound in bytes, 0 if there is none.
+func (f *FS) Capacity() int64 { return f.capacity.Load() }
+
+// SetCapacity replaces the bound for writes from now on; 0 removes it. What is
+// held stays, also where it is more.
+func (f *FS) SetCapacity(n int64) { f.capacity.Store(n) }
 
 // reserve accounts for n more bytes or fails with ENOSPC.
 func (f *FS) reserve(n int64) error {
 	if n == 0 {
 		return nil
 	}
-	if used := f.used.Add(n); f.capacity > 0 && used > f.capacity {
+	if used, bound := f.used.Add(n), f.capacity.Load(); bound > 0 && used > bound {
 		f.used.Add(-n)
 		return syscall.ENOSPC
 	}

@@ -24,8 +24,8 @@ type link struct {
 func linked(t *testing.T, s Shape, f func(l link)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		n := &Network{Seed: 1}
-		n.Set(s)
+		n := &Network{}
+		n.Set(1, s)
 		near, far := Pipe()
 		l := link{t, n, near, n.Conn(far), time.Now()}
 		f(l)
@@ -159,8 +159,8 @@ func TestConnSilence(t *testing.T) {
 
 func TestConnShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := &Network{Seed: 3}
-		n.Set(Shape{Cut: Cut{Share: 0.2, After: Fixed(time.Second)}})
+		n := &Network{}
+		n.Set(3, Shape{Cut: Cut{Share: 0.2, After: Fixed(time.Second)}})
 		cut := 0
 		for range 200 {
 			near, far := Pipe()
@@ -188,7 +188,7 @@ func TestConnSwitch(t *testing.T) {
 			got <- string(p[:n])
 		}()
 		synctest.Wait()
-		l.network.Set(Shape{Delay: Fixed(50 * ms)})
+		l.network.Set(1, Shape{Delay: Fixed(50 * ms)})
 		l.write(l.near, "late")
 		if text := <-got; text != "late" {
 			t.Errorf("read %q", text)
@@ -196,7 +196,7 @@ func TestConnSwitch(t *testing.T) {
 		l.at(50*ms, "it arrives")
 		l.write(l.near, "on its way")
 		synctest.Wait()
-		l.network.Set(Shape{})
+		l.network.Set(1, Shape{})
 		l.read(l.far, "on its way")
 		l.at(100*ms, "what was on its way arrives")
 		l.write(l.near, "now")

@@ -9,22 +9,23 @@ import (
 // Network shapes connections alike. The zero value leaves them alone until [Network.Set]; it is safe for concurrent use. Nothing needs closing
 // but the connections. The fields are for those who make one, before its first use.
 type Network struct {
-	Seed  uint64    // of everything that is left to chance; the same seed and order of connections and bytes give the same
 	Epoch time.Time // what stalls count from; the zero value means the first Set or Conn
 	Timer *Timer    // which the network does not close; nil means Go's timers
 
 	mu    sync.Mutex
+	seed  uint64
 	shape Shape
 	next  uint64 // number of connections so far
 	conns map[*Conn]struct{}
 }
 
-// Set replaces the shape of all connections, those that are open included. What is on its way arrives as it was due.
-func (n *Network) Set(s Shape) {
+// Set replaces the shape of all connections, those that are open included. What is on its way arrives as it was due. The seed is for
+// connections to come: the same seed and order of connections and bytes give the same.
+func (n *Network) Set(seed uint64, s Shape) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.begin()
-	n.shape = s
+	n.seed, n.shape = seed, s
 	for c := range n.conns {
 		c.reshape(s, n.Epoch)
 	}
@@ -41,7 +42,7 @@ func (n *Network) Conn(c net.Conn) *Conn {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.begin()
-	wrapped := newConn(n, c, n.Seed, 4*n.next)
+	wrapped := newConn(n, c, n.seed, 4*n.next)
 	n.next++
 	if n.conns == nil {
 		n.conns = map[*Conn]struct{}{}
