@@ -60,6 +60,9 @@ func retryAfter(err error) float64 {
 	if r, ok := errors.AsType[*admission.Refusal](err); ok {
 		return r.RetryAfter.Seconds()
 	}
+	if c, ok := errors.AsType[*pool.Error](err); ok {
+		return c.RetryAfter.Seconds()
+	}
 	return 0
 }
 
@@ -71,6 +74,8 @@ func connectCode(k pool.Kind) Code {
 		return CodeHostKeyMismatch
 	case pool.KindTimeout:
 		return CodeTimeout
+	case pool.KindLimit:
+		return CodeLimitExceeded
 	}
 	return CodeConnectionFailed
 }

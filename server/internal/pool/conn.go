@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -14,77 +16,128 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 )
 
-// conn is one shared SSH connection. Its group's mutex guards leased, held, limit, idleSince and dead.
+// conn is one shared SSH connection. Its group's mutex guards what stands below it.
 type conn struct {
 	id       int64
 	client   *ssh.Client
 	wire     *wire
-	jump     *Lease        // slot on the jump host's connection that carries this one, or nil
 	born     time.Time     // when it was ready
 	dialTime time.Duration // how long it took
 	ended    chan struct{} // closed when the transport has ended; only for a connection in a group
 
 	leased    int
 	held      int // forwarded connections and listeners; they take no slot
-	limit     int // channels it may carry at once
+	limit     int // channels it may carry at once; see limit.go
+	refusals  int // before the first channel opened
+	rest      time.Duration
+	restUntil time.Time // while limit is 0
 	idleSince time.Time
+	expires   time.Time // when it is to take no new work
+	old       bool      // that time has come
 	dead      bool
 
+	reads      uint64    // wire.reads when it was looked at last
+	quietSince time.Time // since when that has not changed
+
+	opened  atomic.Bool  // a session channel has opened once
+	trial   atomic.Bool  // limit is above what is known to be good
 	probing atomic.Bool  // a probe is under way
 	probed  atomic.Int64 // Unix nanoseconds of the last probe
 }
 
-// close ends the connection; the monitor then removes it from its group.
-func (c *conn) close() {
-	c.client.Close()
-	if c.jump != nil {
-		c.jump.Release()
-	}
-}
+// close ends the connection, and with it what it holds of its jump host's; the monitor then removes it from its group.
+func (c *conn) close() { c.client.Close() }
+
+// unused reports whether nothing keeps c from being closed.
+func (c *conn) unused() bool { return c.leased == 0 && c.held == 0 }
 
 // dial connects, verifies the host key and authenticates, within DialTimeout and ctx.
 func (p *Pool) dial(ctx context.Context, t *profile.Target) (*conn, error) {
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.config().DialTimeout)
 	defer cancel()
-	transport, jump, err := p.dialTransport(ctx, t)
-	if err == nil {
-		wire := newWire(transport)
-		var client *ssh.Client
-		if client, err = handshake(ctx, wire, t); err == nil {
-			wire.onBroken(func() { _, _, _ = client.SendRequest("keepalive@openssh.com", false, nil) })
-			now := time.Now()
-			p.count.dials.Add(1)
-			p.count.dialNanos.Add(int64(now.Sub(start)))
-			return &conn{
-				id: p.nextID.Add(1), client: client, wire: wire, jump: jump, born: now, dialTime: now.Sub(start), idleSince: now,
-				ended: make(chan struct{}),
-			}, nil
-		}
+	c, err := p.connect(ctx, t)
+	if err != nil {
+		p.count.dialFailures.Add(1)
+		return nil, dialError(t.Addr, err)
 	}
-	if jump != nil {
-		jump.Release()
-	}
-	p.count.dialFailures.Add(1)
-	return nil, dialError(t.Addr, err)
+	now := time.Now()
+	c.id, c.born, c.dialTime, c.idleSince, c.quietSince = p.nextID.Add(1), now, now.Sub(start), now, now
+	c.expires = now.Add(jittered(p.config().MaxLifetime))
+	p.count.dials.Add(1)
+	p.count.dialNanos.Add(int64(c.dialTime))
+	return c, nil
 }
 
-// dialTransport opens the byte stream to t: by Config.Dial, or as a channel of the jump host's pooled connection.
-func (p *Pool) dialTransport(ctx context.Context, t *profile.Target) (net.Conn, *Lease, error) {
+func (p *Pool) connect(ctx context.Context, t *profile.Target) (*conn, error) {
+	transport, err := p.dialTransport(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	wire := newWire(transport)
+	client, err := handshake(ctx, wire, t)
+	if err != nil {
+		return nil, err
+	}
+	wire.onBroken(func() { _, _, _ = client.SendRequest("keepalive@openssh.com", false, nil) })
+	return &conn{client: client, wire: wire, ended: make(chan struct{})}, nil
+}
+
+// dialTransport opens the byte stream to t: by Config.Dial, or as a forwarded connection of the jump host, which is pooled itself.
+func (p *Pool) dialTransport(ctx context.Context, t *profile.Target) (net.Conn, error) {
 	if t.Jump == nil {
-		c, err := p.cfg.Dial(ctx, t)
-		return c, nil, err
+		c, err := p.config().Dial(ctx, t)
+		if err != nil && t.VPN != "" {
+			err = &wayError{dialError(t.Addr, err)}
+		}
+		return c, err
 	}
-	lease, err := p.Acquire(ctx, t.Jump)
+	host, port, err := splitAddr(t.Addr)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	c, err := lease.conn.client.DialContext(ctx, "tcp", t.Addr)
-	if err != nil {
-		lease.Release()
-		return nil, nil, err
+	s, err := p.Dial(ctx, t.Jump, host, port, nil)
+	var e *Error
+	switch {
+	case err == nil:
+		return streamConn{s}, nil
+	case errors.As(err, &e) && e.Kind == KindRefused && ctx.Err() != nil:
+		return nil, &Error{Kind: KindTimeout, Addr: t.Addr, Err: err}
+	case errors.As(err, &e) && e.Kind == KindRefused:
+		return nil, &Error{Kind: KindConnect, Addr: t.Addr, Err: err}
 	}
-	return c, lease, nil
+	return nil, &wayError{err}
+}
+
+func splitAddr(addr string) (host string, port int, err error) {
+	host, service, err := net.SplitHostPort(addr)
+	if err == nil {
+		port, err = strconv.Atoi(service)
+	}
+	return host, port, err
+}
+
+// streamConn is a Stream below an SSH connection, which sets no deadlines.
+type streamConn struct{ *Stream }
+
+func (streamConn) LocalAddr() net.Addr              { return throughJump{} }
+func (streamConn) RemoteAddr() net.Addr             { return throughJump{} }
+func (streamConn) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
+func (streamConn) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
+func (streamConn) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
+
+// throughJump is the address of either end of a forwarded connection: this end has none, and the jump host keeps the other's to itself.
+type throughJump struct{}
+
+func (throughJump) Network() string { return "jump" }
+func (throughJump) String() string  { return "through a jump host" }
+
+// jittered spreads d by a tenth either way, so that what began together does not end together.
+func jittered(d time.Duration) time.Duration {
+	if d < 10 {
+		return d
+	}
+	return d - d/10 + rand.N(d/5)
 }
 
 // handshake makes an SSH client of transport, which it closes on failure. ctx bounds it.
@@ -110,6 +163,8 @@ func handshake(ctx context.Context, transport net.Conn, t *profile.Target) (*ssh
 		switch {
 		case ctx.Err() != nil:
 			err = context.Cause(ctx)
+		case !verified && brokeOff(err):
+			err = &Error{Kind: KindConnect, Addr: t.Addr, Err: fmt.Errorf("%w (%s)", errDropped, trimSSH(err))}
 		case verified && !brokeOff(err):
 			err = &Error{Kind: KindAuth, Addr: t.Addr, Err: fmt.Errorf("the host refused the credential (%s)", trimSSH(err))}
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 )
@@ -27,13 +28,15 @@ const (
 	KindHostKey             // the host's key is not the one expected
 	KindTimeout             // the deadline passed or the caller gave up first
 	KindRefused             // the host is connected but opens no channel
+	KindLimit               // too many callers wait already; see Error.RetryAfter
 )
 
 // Error says why no channel could be had. It is always safe to try again.
 type Error struct {
-	Kind Kind
-	Addr string // host:port
-	Err  error
+	Kind       Kind
+	Addr       string        // host:port
+	RetryAfter time.Duration // when it is worth while to try again; 0 is not known
+	Err        error
 }
 
 // Error implements error.
@@ -41,6 +44,30 @@ func (e *Error) Error() string { return fmt.Sprintf("%s: %v", e.Addr, e.Err) }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// errDropped is behind the error of a connection that its host ended before the login.
+var errDropped = errors.New("the host closed the connection before the login")
+
+// wayError is a failure on the way to a host, of a jump host or a tunnel, which says nothing about the host itself.
+type wayError struct{ err error }
+
+func (e *wayError) Error() string { return e.err.Error() }
+func (e *wayError) Unwrap() error { return e.err }
+
+// unreachable reports whether err, of a dial, leaves it open whether the host is there at all.
+func unreachable(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Kind == KindConnect || e.Kind == KindTimeout)
+}
+
+// causeOf returns what is behind an *Error.
+func causeOf(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
 
 // dialError classifies what a dial or handshake ended with.
 func dialError(addr string, err error) error {
@@ -69,6 +96,12 @@ func trimSSH(err error) string {
 		s = strings.TrimPrefix(s, p)
 	}
 	return s
+}
+
+// limitError is for a caller that finds the queue full.
+func limitError(addr, what string, waiting int, retry time.Duration) error {
+	return &Error{Kind: KindLimit, Addr: addr, RetryAfter: retry,
+		Err: fmt.Errorf("%d callers wait for %s already; try again in %s", waiting, what, retry.Round(10*time.Millisecond))}
 }
 
 // waitError is for a caller whose context ended before it got a slot.

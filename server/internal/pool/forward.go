@@ -18,11 +18,6 @@ import (
 // Forwarded connections share the connections that are there. They take no slot: OpenSSH's MaxSessions, which slots stand for, does
 // not count them.
 
-// probing says how often a connection with listeners is asked whether it is alive, and how long it may take to answer.
-type probing struct{ every, timeout time.Duration }
-
-var defaultProbing = probing{every: 15 * time.Second, timeout: 10 * time.Second}
-
 // ErrBroken is what a Stream's Read and Write return when the SSH connection has broken, so that the end of what arrived is not taken for
 // its orderly end.
 var ErrBroken = errors.New("the SSH connection broke")
@@ -74,8 +69,11 @@ func (l *Lease) endOf(err error) error {
 // Hold returns a lease that keeps a connection to t from eviction without taking a slot. It dials where there is none, which also shows
 // whether the host can be reached. The error is an *Error or ErrClosed.
 func (p *Pool) Hold(ctx context.Context, t *profile.Target) (*Lease, error) {
-	if !p.cfg.Disabled {
-		g := p.group(t)
+	if !p.config().Disabled {
+		g, err := p.group(t)
+		if err != nil {
+			return nil, err
+		}
 		if c := g.holdAny(); c != nil {
 			p.count.leases.Add(1)
 			p.count.reused.Add(1)
@@ -110,7 +108,7 @@ func (g *group) holdAny() *conn {
 	defer g.mu.Unlock()
 	var best *conn
 	for _, c := range g.conns {
-		if !c.wire.broken.Load() && (best == nil || c.held < best.held) {
+		if !c.wire.broken.Load() && (best == nil || !c.old && best.old || c.old == best.old && c.held < best.held) {
 			best = c
 		}
 	}
@@ -125,6 +123,8 @@ func (g *group) unhold(c *conn) {
 	defer g.mu.Unlock()
 	c.held--
 	c.idleSince = time.Now()
+	g.closeOld(c)
+	g.serve()
 }
 
 // Dial has t connect to host and port, which t resolves; from is the address of whom the connection is for. A connection that broke
@@ -209,7 +209,7 @@ func (p *Pool) Listen(ctx context.Context, t *profile.Target, host string, port 
 	ln := &Listener{Info: lease.Info, Port: l.Addr().(*net.TCPAddr).Port, l: l, pool: p, lease: lease}
 	ln.mu.Lock()
 	defer ln.mu.Unlock()
-	ln.check = time.AfterFunc(p.probing.every, ln.recheck)
+	ln.check = time.AfterFunc(p.config().KeepaliveInterval, ln.recheck)
 	return ln, nil
 }
 
@@ -290,22 +290,7 @@ func (l *Listener) recheck() {
 	if l.check == nil {
 		return
 	}
-	every := l.pool.probing.every
+	every := l.pool.config().KeepaliveInterval
 	l.pool.probe(l.lease.conn, time.Now().Add(-every/2))
 	l.check.Reset(every)
-}
-
-// probe asks the host in the background whether it is alive, unless it was asked since, and ends the connection when no answer comes:
-// whoever uses it then learns of that.
-func (p *Pool) probe(c *conn, since time.Time) {
-	if c.probed.Load() > since.UnixNano() && !since.IsZero() || !c.probing.CompareAndSwap(false, true) {
-		return
-	}
-	c.probed.Store(time.Now().UnixNano())
-	late := time.AfterFunc(p.probing.timeout, func() { c.client.Close() })
-	go func() {
-		_, _, _ = c.client.SendRequest("keepalive@openssh.com", true, nil) // any answer will do
-		late.Stop()
-		c.probing.Store(false)
-	}()
 }

@@ -165,7 +165,7 @@ func TestSilentHostIsFoundOut(t *testing.T) {
 	_, p, target := start(t, fakessh.Options{}, Config{})
 	silent := make(chan struct{})
 	var dials atomic.Int64
-	p.cfg.Dial = func(ctx context.Context, t *profile.Target) (net.Conn, error) {
+	dial := func(ctx context.Context, t *profile.Target) (net.Conn, error) {
 		var d net.Dialer
 		c, err := d.DialContext(ctx, "tcp", t.Addr)
 		if err == nil && dials.Add(1) == 1 {
@@ -173,7 +173,7 @@ func TestSilentHostIsFoundOut(t *testing.T) {
 		}
 		return c, err
 	}
-	p.probing = probing{every: 20 * time.Millisecond, timeout: 100 * time.Millisecond}
+	p.Reconfigure(Config{Dial: dial, KeepaliveInterval: 20 * time.Millisecond, KeepaliveTimeout: 100 * time.Millisecond})
 	l, err := p.Listen(t.Context(), target, "127.0.0.1", 0)
 	if err != nil {
 		t.Fatal(err)

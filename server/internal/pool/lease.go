@@ -26,7 +26,8 @@ type Lease struct {
 	Info
 	conn    *conn
 	group   *group // nil for a connection of the lease's own
-	hold    bool   // it keeps the connection and takes no slot; see Hold
+	owner   owner
+	hold    bool // it keeps the connection and takes no slot; see Hold
 	release sync.Once
 }
 
@@ -34,12 +35,16 @@ type Lease struct {
 //
 // A caller whose ctx ends leaves the queue; a dial that it started goes on and serves the next caller.
 func (p *Pool) Acquire(ctx context.Context, t *profile.Target) (*Lease, error) {
+	return p.lease(ctx, t, ownerOf(t), false)
+}
+
+func (p *Pool) lease(ctx context.Context, t *profile.Target, o owner, first bool) (*Lease, error) {
 	start := time.Now()
-	c, g, err := p.acquire(ctx, t)
+	c, g, err := p.acquire(ctx, t, o, first)
 	if err != nil {
 		return nil, err
 	}
-	l := &Lease{conn: c, group: g, Info: Info{Conn: c.id, Reused: c.born.Before(start)}}
+	l := &Lease{conn: c, group: g, owner: o, Info: Info{Conn: c.id, Reused: c.born.Before(start)}}
 	waited := time.Since(start)
 	if !l.Reused {
 		l.Dial = min(waited, c.dialTime)
@@ -52,14 +57,20 @@ func (p *Pool) Acquire(ctx context.Context, t *profile.Target) (*Lease, error) {
 	return l, nil
 }
 
-func (p *Pool) acquire(ctx context.Context, t *profile.Target) (*conn, *group, error) {
-	if p.cfg.Disabled {
+func (p *Pool) acquire(ctx context.Context, t *profile.Target, o owner, first bool) (*conn, *group, error) {
+	if p.config().Disabled {
+		if err := checkJumps(t); err != nil {
+			return nil, nil, err
+		}
 		c, err := p.dial(ctx, t)
 		return c, nil, err
 	}
 	for {
-		g := p.group(t)
-		c, err := g.acquire(ctx, t)
+		g, err := p.group(t)
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err := g.acquire(ctx, t, o, first)
 		if !errors.Is(err, errRetired) {
 			return c, g, err
 		}
@@ -75,7 +86,7 @@ func (l *Lease) Release() {
 		case l.hold:
 			l.group.unhold(l.conn)
 		default:
-			l.group.release(l.conn)
+			l.group.release(l.conn, l.owner)
 		}
 	})
 }
@@ -104,22 +115,20 @@ func (s *Session) Close() error {
 	return err
 }
 
-// Limits on how often Session tries again. Nothing has run on the host when it does.
-const (
-	maxRefusals   = 3 // by a connection that carried no other channel
-	maxBroken     = 2 // connections that broke before the channel opened
-	refusalPause  = 5 * time.Millisecond
-	maxRefusalGap = 200 * time.Millisecond
-)
+// maxBroken is how many connections may break before the channel opened until Session gives up.
+const maxBroken = 2
 
 // Session opens a session channel to t. A refused channel is waited out or opened on another connection, and a connection that
 // broke before the channel opened is replaced once; both are safe, since nothing has run. The error is an *Error or ErrClosed.
 func (p *Pool) Session(ctx context.Context, t *profile.Target) (*Session, error) {
+	return p.session(ctx, t, ownerOf(t))
+}
+
+func (p *Pool) session(ctx context.Context, t *profile.Target, o owner) (*Session, error) {
 	var total Info
-	var refusals, broken int
-	pause := refusalPause
-	for {
-		lease, err := p.Acquire(ctx, t)
+	var never, broken int
+	for try := 0; ; try++ {
+		lease, err := p.lease(ctx, t, o, try > 0)
 		if err != nil {
 			return nil, err
 		}
@@ -129,34 +138,41 @@ func (p *Pool) Session(ctx context.Context, t *profile.Target) (*Session, error)
 		ch, reqs, err := lease.open(ctx, "session", nil)
 		total.Channel += time.Since(start)
 		if err == nil {
-			total.Conn, total.Reused = lease.Conn, lease.Reused && refusals+broken == 0
+			lease.opened()
+			total.Conn, total.Reused = lease.Conn, lease.Reused && try == 0
 			return &Session{Channel: ch, Requests: reqs, Info: total, lease: lease}, nil
 		}
 		var refused *ssh.OpenChannelError
 		switch {
 		case ctx.Err() != nil:
+			p.probe(lease.conn, time.Time{})
 			return nil, waitError(ctx, t.Addr, "opening a channel took too long")
 		case errors.As(err, &refused):
 			p.count.refused.Add(1)
-			if lease.group == nil || lease.group.refused(lease.conn) {
-				refusals++
+			if lease.refused() {
+				never++
 			}
 			lease.Release()
-			if refusals >= maxRefusals {
+			if never == maxRefusals {
 				return nil, &Error{Kind: KindRefused, Addr: t.Addr, Err: fmt.Errorf("the host opens no session channel: %w", err)}
 			}
-			if !sleep(ctx, pause) {
-				return nil, waitError(ctx, t.Addr, "the host opened no channel in time")
-			}
-			pause = min(2*pause, maxRefusalGap)
 		default:
 			lease.drop()
-			if broken++; broken >= maxBroken {
+			if broken++; broken == maxBroken {
 				return nil, &Error{Kind: KindConnect, Addr: t.Addr, Err: fmt.Errorf("the connection broke before a channel opened: %w", err)}
 			}
 		}
 	}
 }
+
+// opened and refused note how the host answered the request for a session channel; see limit.go.
+func (l *Lease) opened() {
+	if c := l.conn; l.group != nil && (!c.opened.Load() || c.trial.Load()) {
+		l.group.opened(c)
+	}
+}
+
+func (l *Lease) refused() (never bool) { return l.group == nil || l.group.refused(l.conn) }
 
 var errEnded = errors.New("the connection has ended")
 

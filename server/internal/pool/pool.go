@@ -13,47 +13,62 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 )
 
 // Config bounds a pool. The zero value of each field but Disabled takes the default named beside it.
 type Config struct {
-	Disabled        bool          // every lease dials a connection of its own and closes it on release
-	MaxConns        int           // connections for each target; 10
-	ChannelsPerConn int           // channels a connection carries until its server refuses one; 10, OpenSSH's MaxSessions
-	MaxSFTP         int           // SFTP sessions for each target; 10
-	DialTimeout     time.Duration // TCP, key exchange and authentication together; 30 s
-	IdleTimeout     time.Duration // an unused connection or SFTP session is closed after this; 5 min
+	Disabled        bool // every lease dials a connection of its own and closes it on release
+	MaxConns        int  // connections for each target; 10
+	ChannelsPerConn int  // channels a connection carries until its server refuses one; 10, OpenSSH's MaxSessions
+	MaxPerProfile   int  // leases that a profile has at once, besides SFTP sessions; no bound but that of the connections
+	MaxWaiting      int  // callers of a profile that wait for a lease, and callers that wait for a target's SFTP sessions; 1024 each
+	MaxSFTP         int  // SFTP sessions for each target; 10
+
+	DialTimeout time.Duration // TCP, key exchange and authentication together, those of the jump hosts included; 30 s
+	IdleTimeout time.Duration // an unused connection or SFTP session is closed after this; 5 min
+	// MaxLifetime is how old a connection gets before it takes no new work, as far as others can, and is closed when its last lease ends;
+	// 1 h. It is spread by a tenth either way.
+	MaxLifetime time.Duration
+	// A connection from which nothing has come for KeepaliveInterval (30 s) is asked whether it is alive, and closed when nothing comes for
+	// KeepaliveTimeout (10 s) then.
+	KeepaliveInterval time.Duration
+	KeepaliveTimeout  time.Duration
+
+	// After BreakerFailures (5) failed dials in a row, while no connection to the host is up, nothing is dialled there for BreakerInterval
+	// (5 s) and callers fail at once; then one dial shows whether the host is back.
+	BreakerFailures int
+	BreakerInterval time.Duration
+
 	// Dial opens the byte stream to t.Addr, through the tunnel t.VPN where that is set; nil means TCP, and fails where it is set. It is not
 	// asked for targets with a jump.
 	Dial func(ctx context.Context, t *profile.Target) (net.Conn, error)
 }
 
-func (c Config) withDefaults() Config {
-	setInt := func(v *int, d int) {
+func (c Config) withDefaults() *Config {
+	for v, d := range map[*int]int{&c.MaxConns: 10, &c.ChannelsPerConn: 10, &c.MaxWaiting: 1024, &c.MaxSFTP: 10, &c.BreakerFailures: 5} {
 		if *v <= 0 {
 			*v = d
 		}
 	}
-	setInt(&c.MaxConns, 10)
-	setInt(&c.ChannelsPerConn, 10)
-	setInt(&c.MaxSFTP, 10)
-	if c.DialTimeout <= 0 {
-		c.DialTimeout = 30 * time.Second
+	for v, d := range map[*time.Duration]time.Duration{
+		&c.DialTimeout: 30 * time.Second, &c.IdleTimeout: 5 * time.Minute, &c.MaxLifetime: time.Hour,
+		&c.KeepaliveInterval: 30 * time.Second, &c.KeepaliveTimeout: 10 * time.Second, &c.BreakerInterval: 5 * time.Second,
+	} {
+		if *v <= 0 {
+			*v = d
+		}
 	}
-	if c.IdleTimeout <= 0 {
-		c.IdleTimeout = 5 * time.Minute
-	}
+	c.MaxPerProfile = max(0, c.MaxPerProfile)
 	if c.Dial == nil {
 		c.Dial = dialTCP
 	}
-	return c
+	return &c
 }
 
 func dialTCP(ctx context.Context, t *profile.Target) (net.Conn, error) {
@@ -64,48 +79,42 @@ func dialTCP(ctx context.Context, t *profile.Target) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", t.Addr)
 }
 
-// Pool holds the shared connections. It is safe for concurrent use. New starts nothing; Run evicts what is idle; Close ends all.
+// Pool holds the shared connections. It is safe for concurrent use. New starts nothing; Run looks after what is open; Close ends all.
 type Pool struct {
-	cfg    Config
+	cfg    atomic.Pointer[Config]
 	ctx    context.Context // ends at Close; bounds dials that outlive their callers
 	cancel context.CancelFunc
 
 	life   sync.RWMutex // orders spawn before or after Close
 	closed bool
-	work   sync.WaitGroup // dials and connection monitors
+	work   sync.WaitGroup // dials, probes and connection monitors
 
-	mu     sync.Mutex // guards groups; taken before a group's mutex, never after
+	mu     sync.Mutex // guards groups and hosts; taken before a group's mutex, never after
 	groups map[string]*group
+	hosts  map[string]*host
 
-	nextID  atomic.Int64
-	probing probing
-	count   counters
+	nextID atomic.Int64
+	count  counters
 }
 
 type counters struct {
 	dials, dialFailures, leases, reused, refused atomic.Int64
+	limited, expired, evicted, silent            atomic.Int64
 	dialNanos                                    atomic.Int64
 }
 
 // New returns an empty pool.
 func New(cfg Config) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Pool{cfg: cfg.withDefaults(), ctx: ctx, cancel: cancel, groups: map[string]*group{}, probing: defaultProbing}
+	p := &Pool{ctx: ctx, cancel: cancel, groups: map[string]*group{}, hosts: map[string]*host{}}
+	p.Reconfigure(cfg)
+	return p
 }
 
-// Run closes connections and SFTP sessions that have been idle for IdleTimeout, until ctx ends.
-func (p *Pool) Run(ctx context.Context) {
-	tick := time.NewTicker(min(max(p.cfg.IdleTimeout/4, 10*time.Millisecond), 15*time.Second))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			p.evictIdle(time.Now().Add(-p.cfg.IdleTimeout))
-		}
-	}
-}
+// Reconfigure sets other bounds. Whatever is leased stays so; connections and sessions beyond a lower bound go as they become idle.
+func (p *Pool) Reconfigure(cfg Config) { p.cfg.Store(cfg.withDefaults()) }
+
+func (p *Pool) config() *Config { return p.cfg.Load() }
 
 // Close closes every connection, also those in use, and waits for the pool's goroutines. Waiting callers get ErrClosed.
 func (p *Pool) Close() {
@@ -142,17 +151,43 @@ func (p *Pool) snapshot() []*group {
 	return gs
 }
 
-// group returns the connections of t's key, making the group on first use.
-func (p *Pool) group(t *profile.Target) *group {
+// group returns the connections of t's key, making the group on first use. It fails where t's jumps lead in a circle.
+func (p *Pool) group(t *profile.Target) (*group, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	g := p.groups[t.Key]
-	if g == nil {
-		g = &group{pool: p, key: t.Key, vpn: entrance(t), channelLimit: p.cfg.ChannelsPerConn}
-		g.sftp.slots = semaphore.NewWeighted(int64(p.cfg.MaxSFTP))
-		p.groups[t.Key] = g
+	if g := p.groups[t.Key]; g != nil {
+		return g, nil
 	}
-	return g
+	if err := checkJumps(t); err != nil {
+		return nil, err
+	}
+	g := &group{pool: p, key: t.Key, vpn: entrance(t), host: p.host(t), channelLimit: p.config().ChannelsPerConn, raisePause: raisePause}
+	g.host.groups++
+	p.groups[t.Key] = g
+	return g, nil
+}
+
+// host returns what is known of t's host; p.mu is held.
+func (p *Pool) host(t *profile.Target) *host {
+	key := hostKey(t)
+	h := p.hosts[key]
+	if h == nil {
+		h = &host{pool: p, key: key, addr: t.Addr, parallel: maxParallelDials}
+		p.hosts[key] = h
+	}
+	return h
+}
+
+// checkJumps refuses a chain of jump hosts that comes back to itself.
+func checkJumps(t *profile.Target) error {
+	var seen []string
+	for at := t; at != nil; at = at.Jump {
+		if slices.Contains(seen, at.Key) {
+			return &Error{Kind: KindConnect, Addr: t.Addr, Err: fmt.Errorf("the jump hosts lead in a circle: %s comes again", at.Addr)}
+		}
+		seen = append(seen, at.Key)
+	}
+	return nil
 }
 
 // entrance is the tunnel through which t is reached in the end, or "".
@@ -175,54 +210,38 @@ func (p *Pool) DropVPN(vpn string) {
 	}
 }
 
-func (p *Pool) evictIdle(before time.Time) {
+// Warm makes sure that a connection to t is open, so that the first call need not dial. The error is an *Error or ErrClosed.
+func (p *Pool) Warm(ctx context.Context, t *profile.Target) error {
+	if p.config().Disabled {
+		return nil
+	}
+	l, err := p.Hold(ctx, t)
+	if err == nil {
+		l.Release()
+	}
+	return err
+}
+
+func (p *Pool) evictIdle(before time.Time) (closed int) {
 	p.mu.Lock()
 	groups := p.snapshot()
 	p.mu.Unlock()
 	for _, g := range groups {
-		g.evictIdle(before)
+		closed += g.evictIdle(before)
 		p.mu.Lock()
 		if g.retire() {
 			delete(p.groups, g.key)
+			g.host.groups--
 		}
 		p.mu.Unlock()
 	}
-}
-
-// Stats is a snapshot of a pool.
-type Stats struct {
-	Targets        int   // keys with a group
-	Open           int   // connections open now
-	Leased         int   // slots in use now, SFTP sessions included
-	Held           int   // forwarded connections and listeners open now
-	Waiting        int   // callers waiting for a slot now
-	SFTPSessions   int   // SFTP sessions open now
-	Dials          int64 // connections ever dialled with success
-	DialFailures   int64
-	Leases         int64         // slots ever granted
-	Reused         int64         // of Leases, those whose connection was open already
-	Refused        int64         // channels that a server refused
-	DialTimeMean   time.Duration // over successful dials
-	ReusedFraction float64       // Reused / Leases, 0 when there was none
-}
-
-// Stats returns the pool's figures now.
-func (p *Pool) Stats() Stats {
+	p.count.evicted.Add(int64(closed))
 	p.mu.Lock()
-	groups := p.snapshot()
-	p.mu.Unlock()
-	s := Stats{
-		Targets: len(groups), Dials: p.count.dials.Load(), DialFailures: p.count.dialFailures.Load(),
-		Leases: p.count.leases.Load(), Reused: p.count.reused.Load(), Refused: p.count.refused.Load(),
+	defer p.mu.Unlock()
+	for key, h := range p.hosts {
+		if h.forgettable(before) {
+			delete(p.hosts, key)
+		}
 	}
-	for _, g := range groups {
-		g.addTo(&s)
-	}
-	if s.Dials > 0 {
-		s.DialTimeMean = time.Duration(p.count.dialNanos.Load() / s.Dials)
-	}
-	if s.Leases > 0 {
-		s.ReusedFraction = float64(s.Reused) / float64(s.Leases)
-	}
-	return s
+	return closed
 }

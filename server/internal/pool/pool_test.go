@@ -320,7 +320,7 @@ func TestDialErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		p.cfg.Disabled, p.cfg.MaxConns, p.cfg.ChannelsPerConn = false, 1, 2
+		p.Reconfigure(Config{MaxConns: 1, ChannelsPerConn: 2})
 		hold, err := p.Session(t.Context(), target)
 		if err != nil {
 			t.Fatal(err)

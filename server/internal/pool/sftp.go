@@ -9,14 +9,13 @@ import (
 
 	"github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 )
 
-// sftpSet is a group's SFTP sessions. slots bounds those in use; the group's mutex guards the rest.
+// sftpSet is a group's SFTP sessions. slots bounds those in use. The group's mutex guards all of it.
 type sftpSet struct {
-	slots *semaphore.Weighted
+	slots gate
 	idle  []*SFTP // most recently used last
 	open  int     // in use and idle
 }
@@ -66,7 +65,7 @@ type SFTP struct {
 // SFTP leases an idle SFTP session to t, or opens one. At most MaxSFTP are in use for a target; further callers wait in turn.
 // The error is an *Error or ErrClosed.
 func (p *Pool) SFTP(ctx context.Context, t *profile.Target) (*SFTP, error) {
-	if p.cfg.Disabled {
+	if p.config().Disabled {
 		return p.openSFTP(ctx, t, nil)
 	}
 	start := time.Now()
@@ -94,14 +93,17 @@ func (p *Pool) SFTP(ctx context.Context, t *profile.Target) (*SFTP, error) {
 // is counted as open already.
 func (p *Pool) sftpSlot(ctx context.Context, t *profile.Target) (*group, *SFTP, error) {
 	for {
-		g := p.group(t)
-		if err := g.sftp.slots.Acquire(ctx, 1); err != nil {
-			return nil, nil, waitError(ctx, t.Addr, "no free SFTP session in time")
+		g, err := p.group(t)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := g.enterSFTP(ctx, t); err != nil {
+			return nil, nil, err
 		}
 		g.mu.Lock()
 		if g.retired {
+			g.leaveSFTP()
 			g.mu.Unlock()
-			g.sftp.slots.Release(1)
 			continue
 		}
 		ended := g.sftp.takeEnded()
@@ -118,17 +120,34 @@ func (p *Pool) sftpSlot(ctx context.Context, t *profile.Target) (*group, *SFTP, 
 	}
 }
 
+func (g *group) enterSFTP(ctx context.Context, t *profile.Target) error {
+	cfg := g.pool.config()
+	g.mu.Lock()
+	if n := g.sftp.slots.turns.len(); n >= cfg.MaxWaiting {
+		g.mu.Unlock()
+		g.pool.count.limited.Add(1)
+		return limitError(t.Addr, "an SFTP session", n, time.Second)
+	}
+	if err := g.sftp.slots.enter(ctx, &g.mu, ownerOf(t).lane, cfg.MaxSFTP); err != nil {
+		return waitError(ctx, t.Addr, "no free SFTP session in time")
+	}
+	return nil
+}
+
+// leaveSFTP gives the right to use an SFTP session back; g.mu is held.
+func (g *group) leaveSFTP() { g.sftp.slots.leave(g.pool.config().MaxSFTP) }
+
 // sftpGone takes back the count and the slot of a session that is no more.
 func (g *group) sftpGone() {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.sftp.open--
-	g.mu.Unlock()
-	g.sftp.slots.Release(1)
+	g.leaveSFTP()
 }
 
 // openSFTP opens a session channel and starts the sftp subsystem there. ctx bounds it.
 func (p *Pool) openSFTP(ctx context.Context, t *profile.Target, g *group) (*SFTP, error) {
-	sess, err := p.Session(ctx, t)
+	sess, err := p.session(ctx, t, owner{lane: "sftp " + ownerOf(t).lane})
 	if err != nil {
 		return nil, err
 	}
@@ -175,10 +194,10 @@ func (s *SFTP) Release() {
 	}
 	s.idleSince = time.Now()
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.sftp.idle = append(g.sftp.idle, s)
-	g.dialMore() // a caller may be waiting for the channel that this session holds
-	g.mu.Unlock()
-	g.sftp.slots.Release(1)
+	g.leaveSFTP()
+	g.serve() // a caller may be waiting for the channel that this session holds
 }
 
 // Discard closes the session.

@@ -24,7 +24,8 @@ const (
 // write something of no account before it learns of the error.
 type wire struct {
 	net.Conn
-	broken atomic.Bool // set before any channel learns of the end
+	broken atomic.Bool   // set before any channel learns of the end
+	reads  atomic.Uint64 // that have returned
 
 	mu      sync.Mutex
 	work    sync.Cond // pending is not empty, or closing
@@ -47,6 +48,7 @@ func newWire(c net.Conn) *wire {
 // Read implements io.Reader.
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
+	w.reads.Add(1)
 	if err != nil {
 		w.broken.Store(true)
 		w.fail(err)
