@@ -125,11 +125,14 @@ func about(d *result.Doc) []string {
 	lines := []string{
 		server,
 		target,
-		fmt.Sprintf("host %s, %d cores, %s, %s", r.Host.CPU, r.Host.Cores, r.Host.OS, r.Host.Go),
+		"host " + hostLine(r.Host),
 		fmt.Sprintf("run %s, %s, %.1f s, seed %d", r.ID, r.Started.UTC().Format(time.RFC3339), r.DurationS, r.Seed),
 	}
 	if r.Git != "" {
 		lines[3] += ", revision " + r.Git
+	}
+	if c := d.Calibration; c != nil {
+		lines = append(lines, fmt.Sprintf("calibrated %s: percentiles within %.2f %% of delays injected", c.Made.UTC().Format(time.DateOnly), 100*c.Worst()))
 	}
 	for i := range lines {
 		lines[i] = clean(lines[i])

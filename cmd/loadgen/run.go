@@ -29,6 +29,8 @@ type runOptions struct {
 	echo                            string
 	isolate                         bool
 	out, format, failOn             string
+	calibration                     string
+	certificate                     *result.Calibration // that calibration names
 	quiet                           bool
 	overrides                       overrides
 	command                         string // that runs the same again
@@ -59,6 +61,7 @@ goes to standard error. Interrupt once for a report of what ran, twice to end at
 	f.StringVar(&o.echo, "echo", "", "`HOST:PORT` of an echo service that the target's hosts reach (default one on this machine)")
 	f.BoolVar(&o.isolate, "isolate", false, "run the fake host in a process of its own")
 	f.StringVar(&o.out, "out", "", "also write result.json, report.md, report.html and junit.xml into `DIR`")
+	f.StringVar(&o.calibration, "calibration", "", "certificate `FILE` of loadgen calibrate, to put into the reports")
 	f.StringVar(&o.format, "format", "text", "report on standard output: "+strings.Join(reports.Formats(), ", "))
 	f.StringVar(&o.failOn, "fail-on", "poor", "band that fails: poor, or acceptable for whatever misses its target")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
@@ -113,6 +116,9 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err := prepareOut(o.out); err != nil {
 		return err
 	}
+	if o.certificate, err = readCertificate(o.calibration); err != nil {
+		return err
+	}
 	work, err := newWorkspace()
 	if err != nil {
 		return err
@@ -141,11 +147,12 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 // measure runs the plans and reports, together with the rows that are without data.
 func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *serverChoice, without []result.Planned) error {
 	work, tgt := srv.work, srv.target
+	show := newProgress(cmd.ErrOrStderr(), o.quiet)
 	defer endOnSecondInterrupt(func() {
+		show.clear()
 		srv.process.kill()
 		work.remove()
 	})()
-	show := newProgress(cmd.ErrOrStderr(), o.quiet)
 	runs, broken := runAll(cmd.Context(), plans, srv, loadgen.Options{
 		WorkDir: work.files, RemoteDir: "/tmp/loadgen-" + work.id,
 		Progress: show.update, Log: slog.New(slog.NewTextHandler(show, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -155,7 +162,7 @@ func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *ser
 	}
 	return o.finish(cmd, result.Meta{
 		ID: work.id, Git: revision(), Command: o.command, Path: srv.path, Config: o.serverConfig, Host: result.ThisHost(),
-		Target: result.Target{Kind: tgt.kind}, FailOn: loadgen.Band(o.failOn), Planned: without,
+		Target: result.Target{Kind: tgt.kind}, FailOn: loadgen.Band(o.failOn), Planned: without, Calibration: o.certificate,
 	}, runs, broken)
 }
 
@@ -194,6 +201,8 @@ func (o *runOptions) plans(names []string) ([]*loadgen.Plan, error) {
 // runAll runs the plans up to the first that cannot be run, whose error it returns beside what was measured.
 func runAll(ctx context.Context, plans []*loadgen.Plan, srv *serverChoice, opts loadgen.Options, show *progress) ([]*loadgen.Result, error) {
 	defer show.clear()
+	show.begin(plans)
+	defer context.AfterFunc(ctx, show.interrupt)()
 	var runs []*loadgen.Result
 	for _, p := range plans {
 		if len(runs) > 0 && ctx.Err() != nil {
@@ -208,6 +217,7 @@ func runAll(ctx context.Context, plans []*loadgen.Plan, srv *serverChoice, opts 
 			return runs, runError(p, err)
 		}
 		runs = append(runs, r)
+		show.end(r)
 	}
 	return runs, nil
 }

@@ -22,7 +22,7 @@ type Doc struct {
 	Generator   Generator       `json:"generator"`
 	Gate        json.RawMessage `json:"gate,omitempty"`
 	Capacity    json.RawMessage `json:"capacity,omitempty"`
-	Calibration json.RawMessage `json:"calibration,omitempty"`
+	Calibration *Calibration    `json:"calibration,omitempty"` // certificate given to the run
 	Verdict     Verdict         `json:"verdict"`
 }
 

@@ -23,6 +23,8 @@ type Meta struct {
 	Planned []Planned    // rows of the targets table to be shown without data
 	Broken  []string     // sentences about scenarios that could not be run
 	FailOn  loadgen.Band // BandAcceptable fails whatever misses its target; otherwise only what is poor fails
+
+	Calibration *Calibration // certificate of the load generator, nil for none
 }
 
 // Planned is a row of the targets table whose scenario was not run.
@@ -40,7 +42,7 @@ func FromRun(meta Meta, runs []*loadgen.Result) (*Doc, error) {
 		Scenarios: []Scenario{},
 		Generator: Generator{Valid: true, Why: []string{}},
 	}
-	d.Run.Server.Config, d.Run.Server.Path = meta.Config, meta.Path
+	d.Run.Server.Config, d.Run.Server.Path, d.Calibration = meta.Config, meta.Path, meta.Calibration
 	for _, r := range runs {
 		if err := d.add(r); err != nil {
 			return nil, fmt.Errorf("scenario %s: %v", r.Plan.Name, err)
