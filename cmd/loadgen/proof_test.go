@@ -126,15 +126,7 @@ func measure(t *testing.T, args ...string) (*result.Doc, used) {
 		if code != exitHeld {
 			break
 		}
-		f, err := os.Open(filepath.Join(dir, "result.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		d, err := result.Read(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		d, _ := resultOf(t, filepath.Join(dir, "result.json"))
 		return d, u
 	}
 	t.Fatalf("loadgen %s\n%s", strings.Join(args, " "), u.stdout)
