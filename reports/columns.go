@@ -21,12 +21,15 @@ func Fit(s string, columns int) string {
 		return s
 	}
 	if columns < 3 {
-		return terminal.Truncate(s, max(columns, 0), "")
+		return Truncate(s, columns)
 	}
 	head := columns / 2
 	tail := columns - 1 - head
 	return terminal.Truncate(s, head, "") + "…" + strings.TrimLeft(terminal.TruncateLeft(s, width-tail, ""), " ")
 }
+
+// Truncate cuts s behind the last character that fits into so many columns.
+func Truncate(s string, columns int) string { return terminal.Truncate(s, max(columns, 0), "") }
 
 // wrap breaks a text at its spaces. Lines after the first are indented as deep as the first one's lead.
 func wrap(lead, s string, columns int) string {

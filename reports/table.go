@@ -27,7 +27,7 @@ func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 // Names are cut to shortName before columns are left out, and to shortestName after that, but never below their head.
 const (
 	longName     = 32
-	shortName    = 12
+	shortName    = 16
 	shortestName = 5
 	columnGap    = 2
 )

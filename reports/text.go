@@ -87,13 +87,27 @@ func (t text) targets(v *view) {
 	}
 }
 
+// manyThresholds are more than are listed when they held.
+const manyThresholds = 6
+
 func (t text) thresholds(v *view) {
-	tab := table{columns: append(named("Thresholds"), column{text: true}, column{head: "measured"}, column{text: true})}
+	tab := table{columns: append(named("Thresholds"), column{text: true, name: true}, column{head: "measured"}, column{text: true})}
+	rest := 0
 	for _, r := range v.Checks {
+		if len(v.Checks) > manyThresholds && r.Result == "held" {
+			rest++
+			continue
+		}
 		tab.add(r.Cell, r.Expr, r.Value, r.Result)
 	}
-	tab.columns[1].name = true
 	tab.write(t, t.columns)
+	switch {
+	case rest == 0:
+	case rest == len(v.Checks):
+		fmt.Fprintf(t, "\nThresholds: all %d held\n", rest)
+	default:
+		fmt.Fprintf(t, "  %d more held\n", rest)
+	}
 }
 
 func (t text) errors(rows []errorRow) {

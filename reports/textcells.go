@@ -93,7 +93,7 @@ var stages = []string{"queue", "dial", "channel", "remote"}
 
 // times says where the time of the mean call went: before it was sent, in each stage that the server reports, and elsewhere.
 func (t text) times(d *result.Doc) {
-	tab := table{columns: append(named("Mean", "part", "step", "arm"),
+	tab := table{columns: append(named("Mean time", "part", "step", "arm"),
 		column{head: "latency", spare: 1}, column{head: "unsent", optional: true}, column{head: "queue"}, column{head: "dial"}, column{head: "channel"},
 		column{head: "remote"}, column{head: "rest"})}
 	for i := range d.Scenarios {
@@ -139,15 +139,19 @@ func share(d *result.Distribution, n int64) int64 {
 // server shows what the server used, where it was measured.
 func (t text) server(d *result.Doc) {
 	figure := func(head string) column { return column{head: head, optional: true} }
-	tab := table{columns: append(named("Server", "part", "step", "arm"), figure("CPU/op"), figure("CPU"), figure("RSS peak"), figure("goroutines"),
+	tab := table{columns: append(named("Server", "part", "arm"), figure("CPU/op"), figure("CPU"), figure("RSS peak"), figure("goroutines"),
 		figure("threads"), figure("fds"), figure("sockets"), figure("net/op"))}
+	seen := map[string]bool{}
 	for i := range d.Scenarios {
 		s := &d.Scenarios[i]
 		r := s.Server
-		if !s.Ran() || r == nil {
+		who := []string{clean(s.Name), clean(s.Part), clean(s.Arm)}
+		key := strings.Join(who, "\n") // its steps share the server
+		if !s.Ran() || r == nil || seen[key] {
 			continue
 		}
-		tab.add(append(names(s),
+		seen[key] = true
+		tab.add(append(who,
 			written(r.CPUSPerOp, func(v float64) string { return Duration(time.Duration(v * float64(time.Second))) }),
 			written(r.CPUPercent, func(v float64) string { return significant(v) + " %" }),
 			written(r.RSSPeakBytes, Size[int64]), written(r.Goroutines, whole), written(r.Threads, whole), written(r.FDs, whole),

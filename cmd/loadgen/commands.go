@@ -105,7 +105,7 @@ func reportCommand() *cobra.Command {
 			if len(args) != 1 {
 				return usage("report needs one result file: loadgen report RESULT.json --format %s", strings.Join(reports.Formats(), "|"))
 			}
-			render, err := reports.Renderer(format)
+			render, err := rendererFor(format, cmd.OutOrStdout())
 			if err != nil {
 				return usage("--format: %w", err)
 			}

@@ -52,7 +52,7 @@ func output(stdout io.Writer, dir, format string, d *result.Doc) error {
 			}
 		}
 	}
-	render, err := reports.Renderer(format)
+	render, err := rendererFor(format, stdout)
 	if err == nil {
 		err = render(stdout, d)
 	}
@@ -63,6 +63,17 @@ func output(stdout io.Writer, dir, format string, d *result.Doc) error {
 		return &exitError{exitHarness, errors.Join(errs...)}
 	}
 	return nil
+}
+
+// widestReport is the most columns that a report on a terminal takes: beyond, rows are hard to follow.
+const widestReport = 100
+
+// rendererFor finds a format; text fits the terminal behind w.
+func rendererFor(format string, w io.Writer) (reports.Render, error) {
+	if columns, _, ok := terminalSize(w); ok && format == "text" {
+		return reports.TextFor(min(columns, widestReport)), nil
+	}
+	return reports.Renderer(format)
 }
 
 // writeFile renders a file whole or not at all: under another name first.

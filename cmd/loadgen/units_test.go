@@ -11,7 +11,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
@@ -31,61 +30,6 @@ func TestMerge(t *testing.T) {
 	}
 	if got := merge(nil, over); !reflect.DeepEqual(got, over) {
 		t.Errorf("over nothing: %v", got)
-	}
-}
-
-func news(phase loadgen.Phase, seconds int) loadgen.Progress {
-	return loadgen.Progress{
-		Plan: "ssh-exec", Arm: "pooled", Phase: phase, Elapsed: time.Duration(seconds) * time.Second, Total: 17 * time.Second,
-		Live: loadgen.Live{Requests: 900, Errors: 2, Rate: 199.7, InFlight: 3, P95: 4321 * time.Microsecond},
-	}
-}
-
-func TestPlainProgressIsALineEveryFewSeconds(t *testing.T) {
-	var out bytes.Buffer
-	p := newProgress(&out, false)
-	now := time.Unix(0, 0)
-	p.now = func() time.Time { return now }
-	for i := range 44 { // 11 s
-		p.update(news(loadgen.PhaseMeasure, i/4))
-		now = now.Add(250 * time.Millisecond)
-	}
-	other := news(loadgen.PhaseSetup, 0)
-	other.Arm = "unpooled"
-	p.update(other)
-	want := `ssh-exec (pooled) measure 0s of 17s  200/s  3 in flight  p95 4.32 ms  2 errors
-ssh-exec (pooled) measure 5s of 17s  200/s  3 in flight  p95 4.32 ms  2 errors
-ssh-exec (pooled) measure 10s of 17s  200/s  3 in flight  p95 4.32 ms  2 errors
-ssh-exec (unpooled) setup
-`
-	if out.String() != want {
-		t.Errorf("got\n%s", out.String())
-	}
-}
-
-func TestTerminalProgressIsOneLine(t *testing.T) {
-	var out bytes.Buffer
-	p := newProgress(&out, false)
-	p.terminal = func() (int, bool) { return 30, true }
-	p.update(news(loadgen.PhaseMeasure, 1))
-	p.update(news(loadgen.PhaseMeasure, 2))
-	io.WriteString(p, "a warning\n")
-	p.update(news(loadgen.PhaseDrain, 17))
-	p.clear()
-	p.clear()
-	want := "ssh-exec (pooled) measure 1s " + "\r\x1b[K" + "ssh-exec (pooled) measure 2s " + "\r\x1b[K" + "a warning\n" + "ssh-exec (pooled) drain 17s o" + "\r\x1b[K"
-	if out.String() != want {
-		t.Errorf("got %q", out.String())
-	}
-}
-
-func TestQuietProgressSaysOnlyWhatOthersWrite(t *testing.T) {
-	var out bytes.Buffer
-	p := newProgress(&out, true)
-	p.update(news(loadgen.PhaseMeasure, 1))
-	io.WriteString(p, "a warning\n")
-	if out.String() != "a warning\n" {
-		t.Errorf("got %q", out.String())
 	}
 }
 
