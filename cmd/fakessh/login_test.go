@@ -9,13 +9,21 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 )
 
-// sshEcho logs in with a written profile and runs echo: ssh-echo DIR ID.
+// sshEcho logs in with a written profile and runs echo, or wants the login to
+// fail: [!] ssh-echo DIR ID.
 func sshEcho(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: ssh-echo DIR ID")
+	if len(args) != 2 {
+		ts.Fatalf("usage: [!] ssh-echo DIR ID")
 	}
 	client, err := login(ts, args[0], args[1])
+	if neg && err != nil {
+		return
+	}
 	ts.Check(err)
+	if neg {
+		client.Close()
+		ts.Fatalf("the login works")
+	}
 	defer client.Close()
 	session, err := client.NewSession()
 	ts.Check(err)

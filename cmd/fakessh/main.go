@@ -1,7 +1,7 @@
 // Command fakessh runs an SSH host that keeps its files in memory and runs a
 // small table of harmless commands: a target for tests, demonstrations and load.
 // Package fakessh says what it offers; this program is its flags (main.go), the
-// syntax of --latency (latency.go) and what it prints (serve.go).
+// syntax of --latency (latency.go), the file of --faults (faults.go) and what it prints (serve.go).
 package main
 
 import (
@@ -74,6 +74,9 @@ and the profile ID-inside is that host, reached via it. Printed besides:
   inside       address of the host behind it
   echo         address of the echo service behind it
 
+A file of --faults is read again when it changes and on SIGHUP. A broken one
+leaves the last good one in force, which standard error tells.
+
 SIGINT and SIGTERM end it with exit code 0.`
 
 func newRoot() *cobra.Command {
@@ -88,7 +91,9 @@ func newRoot() *cobra.Command {
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), c, cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.listen, "listen", "127.0.0.1:0", "`ADDR` to listen on, port 0 for a free one")
@@ -97,6 +102,7 @@ func newRoot() *cobra.Command {
 	f.StringArrayVar(&c.keyFiles, "authorized-key", nil, "`FILE` with public keys that --user logs in with (repeatable)")
 	f.StringVar(&c.latency, "latency", "", "`WAITS` before operations: OP=MEAN[~STDDEV],… of connect, exec, sftp, such as exec=5ms~1ms,sftp=500us")
 	f.Uint64Var(&c.seed, "seed", 1, "`N` that the waits are drawn from")
+	f.StringVar(&c.faults, "faults", "", "`FILE` with what goes wrong, in YAML (docs/faults.md); an edit takes effect at once")
 	f.StringVar(&c.profileDir, "write-profile", "", "`DIR` to write profiles/ and secrets/ into, ready for openaccess-mcp serve")
 	f.StringVar(&c.profileID, "profile-id", "fake", "`ID` of the profile")
 	f.IntVar(&c.profiles, "count-profiles", 1, "`N` profiles of this host, ID-1 to ID-N where N is not 1")

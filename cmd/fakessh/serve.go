@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 
@@ -20,6 +21,7 @@ type config struct {
 	keyFiles       []string
 	latency        string
 	seed           uint64
+	faults         string
 	profileDir     string
 	profileID      string
 	profiles       int
@@ -79,10 +81,16 @@ func (c config) users() (map[string]fakessh.User, error) {
 }
 
 // serve runs the host until the context ends.
-func serve(ctx context.Context, c config, stdout io.Writer) (err error) {
+func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) {
 	opts, err := c.options()
 	if err != nil {
 		return err
+	}
+	faults := faultsFile{name: c.faults}
+	if c.faults != "" {
+		if opts.Faults, err = faults.read(); err != nil {
+			return fmt.Errorf("--faults: %w", err)
+		}
 	}
 	host, err := fakessh.Listen(opts)
 	if err != nil {
@@ -102,7 +110,14 @@ func serve(ctx context.Context, c config, stdout io.Writer) (err error) {
 	if err := c.announce(host, peer, stdout); err != nil {
 		return failure{err}
 	}
-	<-ctx.Done()
+	if c.faults == "" {
+		<-ctx.Done()
+		return nil
+	}
+	hangup := make(chan os.Signal, 1)
+	notifyHangup(hangup)
+	defer signal.Stop(hangup)
+	faults.follow(ctx, host, hangup, stderr)
 	return nil
 }
 
