@@ -43,7 +43,7 @@ func BenchmarkStdio(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer c.Close()
-		if _, err := c.Initialize(b.Context(), mcp.InitializeRequest{Params: initializeParams("")}); err != nil {
+		if _, err := c.Initialize(b.Context(), mcp.InitializeRequest{Params: mcp.InitializeParams{ProtocolVersion: ProtocolStateful}}); err != nil {
 			b.Fatal(err)
 		}
 		inFlight(b, 64, func() error {
@@ -117,8 +117,9 @@ func BenchmarkParseReply(b *testing.B) {
 
 func BenchmarkAppendCall(b *testing.B) {
 	var buf []byte
+	w := newWire(ProtocolStateful)
 	b.ReportAllocs()
 	for b.Loop() {
-		buf, _ = appendCall(buf[:0], 12345, loadgen.Call{Tool: "ssh_exec", Args: benchArgs})
+		buf, _ = w.appendCall(buf[:0], 12345, loadgen.Call{Tool: "ssh_exec", Args: benchArgs})
 	}
 }

@@ -66,6 +66,8 @@ func startChild(cfg ChildConfig, pipes bool, line func(string)) (*child, error) 
 	return c, nil
 }
 
+func (c *child) pid() int { return c.cmd.Process.Pid }
+
 // startReason drops the program's name, which the caller gives, from an error of exec.
 func startReason(err error) error {
 	var pathErr *os.PathError
@@ -126,23 +128,33 @@ func (c *child) end() error {
 func (c *child) doEnd() error {
 	if c.stdin != nil {
 		c.stdin.Close()
-		if c.gone() {
+		if c.ends() {
 			return c.failure()
 		}
 	}
 	// Where there is no SIGTERM this fails, and SIGKILL follows at once.
-	if c.cmd.Process.Signal(syscall.SIGTERM) == nil && c.gone() {
+	if c.cmd.Process.Signal(syscall.SIGTERM) == nil && c.ends() {
 		return c.failure()
 	}
 	_ = c.cmd.Process.Kill()
-	if !c.gone() {
+	if !c.ends() {
 		return fmt.Errorf("server process %d does not end after SIGKILL", c.cmd.Process.Pid)
 	}
 	return fmt.Errorf("the server had to be killed: it did not end within %v of being asked to%s", c.cfg.StopTimeout, c.tail.last())
 }
 
-// gone waits for the process, for at most StopTimeout.
+// gone reports whether the process has ended.
 func (c *child) gone() bool {
+	select {
+	case <-c.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// ends waits for the process, for at most StopTimeout.
+func (c *child) ends() bool {
 	timer := time.NewTimer(c.cfg.StopTimeout)
 	defer timer.Stop()
 	select {

@@ -37,7 +37,8 @@ func TestParseMessage(t *testing.T) {
 			loadgen.Reply{Code: CodeTool, Error: "it broke"}},
 		{"other server", `{"id":5,"result":{"content":[],"structuredContent":{"temperature":21.5,"ok":true}}}`,
 			loadgen.Reply{Data: map[string]any{"temperature": 21.5, "ok": true}}},
-		{"text only", `{"id":5,"result":{"content":[{"type":"text","text":"hi"}]}}`, loadgen.Reply{}},
+		{"text only", `{"id":5,"result":{"content":[{"type":"text","text":"hi"}]}}`, loadgen.Reply{Data: map[string]any{"text": "hi"}}},
+		{"object as text", `{"id":5,"result":{"content":[{"type":"text","text":"{\"success\":true,\"data\":{\"a\":1}}"}]}}`, loadgen.Reply{Data: map[string]any{"a": 1.0}}},
 		{"rpc error", `{"id":5,"error":{"code":-32602,"message":"unknown tool","data":{}}}`,
 			loadgen.Reply{Code: CodeProtocol, Error: "unknown tool (JSON-RPC error -32602)"}},
 		{"null error", `{"id":5,"error":null,"result":{}}`, loadgen.Reply{}},
@@ -125,7 +126,7 @@ func TestAppendCall(t *testing.T) {
 		"s": "a\"\\\n\x00é\xff", "i": 1, "i64": int64(-2), "u": uint64(3), "f": 1.5, "whole": 1e15, "huge": 1e30, "b": false, "nil": nil,
 		"l": []any{1, "x", []any{}}, "m": map[string]any{"k": map[string]any{}}, "typed": []string{"y"}, "u8": uint8(4),
 	}
-	line, err := appendCall(nil, 42, loadgen.Call{Tool: "ssh_exec", Args: args})
+	line, err := newWire(ProtocolStateful).appendCall(nil, 42, loadgen.Call{Tool: "ssh_exec", Args: args})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +144,7 @@ func TestAppendCall(t *testing.T) {
 	if !reflect.DeepEqual(got, want) || bytes.Count(line, []byte("\n")) != 1 {
 		t.Errorf("%s\nwant %s", line, data)
 	}
-	if _, err := appendCall(nil, 1, loadgen.Call{Args: map[string]any{"nan": math.NaN()}}); err == nil {
+	if _, err := newWire(ProtocolStateful).appendCall(nil, 1, loadgen.Call{Args: map[string]any{"nan": math.NaN()}}); err == nil {
 		t.Error("NaN was encoded")
 	}
 	if line := appendCancel(nil, 7, `it's "over"`); !json.Valid(line) {
@@ -155,7 +156,7 @@ func TestAppendCall(t *testing.T) {
 func TestConn(t *testing.T) {
 	in, serverOut := io.Pipe()
 	serverIn, out := io.Pipe()
-	c := newConn(in, out, func(err error) error { return err })
+	c := newConn(in, out, newWire(ProtocolStateful), func(err error) error { return err })
 	fromClient := make(chan map[string]any, 10)
 	go func() {
 		dec := json.NewDecoder(serverIn)

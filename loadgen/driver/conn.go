@@ -4,13 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
-
-	"github.com/mark3labs/mcp-go/mcp"
+	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 )
@@ -27,29 +25,34 @@ type conn struct {
 	in      io.Reader
 	out     io.Writer
 	explain func(error) error // adds what is known of the server's end
+	wire    wire
 
 	mu      sync.Mutex
 	nextID  int64
 	pending map[int64]waiter
 	queue   []byte        // written next
 	err     error         // why the connection ended; set once
-	ready   chan struct{} // capacity 1: the queue has something
+	ready   chan struct{} // capacity 1: the queue has something, or nothing more comes
+	last    bool          // nothing more is queued
+	written chan struct{} // closed when the writer is gone
 	ended   chan struct{} // closed with err set
 	wg      sync.WaitGroup
 }
 
 // waiter is who waits for a response.
 type waiter struct {
-	reply chan message // capacity 1; closed when the connection ends
-	raw   bool         // wants message.result
+	reply    chan message // capacity 1; closed when the connection ends
+	raw      bool         // wants message.result
+	progress func()       // called under the lock, so never once the call has returned; may be nil
 }
 
 // errClosed is the end of a connection that its owner closed.
 var errClosed = errors.New("the driver is closed")
 
-func newConn(in io.Reader, out io.Writer, explain func(error) error) *conn {
+func newConn(in io.Reader, out io.Writer, w wire, explain func(error) error) *conn {
 	c := &conn{
-		in: in, out: out, explain: explain, pending: map[int64]waiter{}, ready: make(chan struct{}, 1), ended: make(chan struct{}),
+		in: in, out: out, wire: w, explain: explain, pending: map[int64]waiter{}, ready: make(chan struct{}, 1),
+		written: make(chan struct{}), ended: make(chan struct{}),
 	}
 	c.wg.Go(c.read)
 	c.wg.Go(c.write)
@@ -78,26 +81,45 @@ func (c *conn) failure() error {
 	return c.err
 }
 
+// finish takes no more calls and waits until what is queued, a cancellation perhaps, is written, for at most finishTimeout.
+func (c *conn) finish() {
+	c.mu.Lock()
+	c.last = true
+	c.wakeWriter()
+	c.mu.Unlock()
+	timer := time.NewTimer(finishTimeout)
+	defer timer.Stop()
+	select {
+	case <-c.written:
+	case <-timer.C:
+	}
+}
+
+const finishTimeout = time.Second
+
 // wait returns once both goroutines are gone; the caller has made the streams fail.
 func (c *conn) wait() { c.wg.Wait() }
 
 // call runs a tool. When ctx ends first, the server is told to stop working on it.
 func (c *conn) call(ctx context.Context, call loadgen.Call) (loadgen.Reply, error) {
-	m, err := c.roundTrip(ctx, false, func(b []byte, id int64) ([]byte, error) { return appendCall(b, id, call) })
+	m, err := c.roundTrip(ctx, waiter{progress: call.Progress}, func(b []byte, id int64) ([]byte, error) {
+		return c.wire.appendCall(b, id, call)
+	})
 	return m.reply, err
 }
 
 // roundTrip queues a request and waits for its response.
-func (c *conn) roundTrip(ctx context.Context, raw bool, request func(b []byte, id int64) ([]byte, error)) (message, error) {
+func (c *conn) roundTrip(ctx context.Context, w waiter, request func(b []byte, id int64) ([]byte, error)) (message, error) {
 	if err := ctx.Err(); err != nil {
 		return message{}, err
 	}
-	id, ch, err := c.send(raw, request)
+	w.reply = make(chan message, 1)
+	id, err := c.send(w, request)
 	if err != nil {
 		return message{}, err
 	}
 	select {
-	case m, ok := <-ch:
+	case m, ok := <-w.reply:
 		if !ok {
 			return message{}, c.failure()
 		}
@@ -108,23 +130,25 @@ func (c *conn) roundTrip(ctx context.Context, raw bool, request func(b []byte, i
 	}
 }
 
-func (c *conn) send(raw bool, request func(b []byte, id int64) ([]byte, error)) (int64, chan message, error) {
+func (c *conn) send(w waiter, request func(b []byte, id int64) ([]byte, error)) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return 0, nil, c.err
+		return 0, c.err
+	}
+	if c.last {
+		return 0, errClosed
 	}
 	c.nextID++
 	id, was := c.nextID, len(c.queue)
 	var err error
 	if c.queue, err = request(c.queue, id); err != nil {
 		c.queue = c.queue[:was]
-		return 0, nil, err
+		return 0, err
 	}
-	ch := make(chan message, 1)
-	c.pending[id] = waiter{ch, raw}
+	c.pending[id] = w
 	c.wakeWriter()
-	return id, ch, nil
+	return id, nil
 }
 
 // abandon forgets a call and tells the server so, except of the handshake, which the protocol does not let one cancel.
@@ -156,6 +180,7 @@ func (c *conn) wakeWriter() {
 
 // write writes the queue whenever it holds something, all of it at once.
 func (c *conn) write() {
+	defer close(c.written)
 	var spare []byte
 	for {
 		select {
@@ -164,11 +189,16 @@ func (c *conn) write() {
 			return
 		}
 		c.mu.Lock()
-		batch := c.queue
+		batch, last := c.queue, c.last
 		c.queue = spare[:0]
 		c.mu.Unlock()
-		if _, err := c.out.Write(batch); err != nil {
-			c.fail(c.explain(fmt.Errorf("write to the server: %w", err)))
+		if len(batch) > 0 {
+			if _, err := c.out.Write(batch); err != nil {
+				c.fail(c.explain(fmt.Errorf("write to the server: %w", err)))
+				return
+			}
+		}
+		if last {
 			return
 		}
 		if spare = batch; cap(spare) > 1<<20 {
@@ -245,39 +275,28 @@ func (c *conn) dispatch(line []byte) error {
 	return nil
 }
 
-// serve answers a request of the server: ping, and nothing else.
+// serve takes what the server itself begins: progress of a call, or a request to answer.
 func (c *conn) serve(m message) {
-	switch {
-	case m.rawID == nil:
-	case m.method == string(mcp.MethodPing):
-		c.post(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"result":{}}`+"\n", m.rawID))
-	default:
-		c.post(fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":"method not found"}}`+"\n", m.rawID, mcp.METHOD_NOT_FOUND))
+	if m.rawID != nil {
+		c.post(appendAnswer(nil, m))
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w := c.pending[m.token]; w.progress != nil {
+		w.progress()
 	}
 }
 
-// initialize shakes hands by the rules of protocol versions up to 2025-11-25.
-func (c *conn) initialize(ctx context.Context, protocol string) (*mcp.InitializeResult, error) {
-	params, err := json.Marshal(initializeParams(protocol))
+// hello sends the first request, and ends the handshake where there is one.
+func (c *conn) hello(ctx context.Context) (greeting, error) {
+	m, err := c.roundTrip(ctx, waiter{raw: true}, func(b []byte, id int64) ([]byte, error) { return c.wire.appendHello(b, id), nil })
 	if err != nil {
-		return nil, err
+		return greeting{}, err
 	}
-	m, err := c.roundTrip(ctx, true, func(b []byte, id int64) ([]byte, error) {
-		return fmt.Appendf(b, `{"jsonrpc":"2.0","id":%d,"method":"initialize","params":%s}`+"\n", id, params), nil
-	})
-	if err != nil {
-		return nil, err
+	g, err := c.wire.greeting(m)
+	if err == nil && !c.wire.stateless() {
+		c.post([]byte(initialized))
 	}
-	if m.reply.Code != "" {
-		return nil, errors.New(m.reply.Error)
-	}
-	var res mcp.InitializeResult
-	if err := json.Unmarshal(m.result, &res); err != nil {
-		return nil, fmt.Errorf("the server's answer to initialize: %w", err)
-	}
-	if !mcp.IsValidProtocolVersion(res.ProtocolVersion) {
-		return nil, fmt.Errorf("the server speaks protocol version %q, which is unknown here", res.ProtocolVersion)
-	}
-	c.post([]byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}` + "\n"))
-	return &res, nil
+	return g, err
 }

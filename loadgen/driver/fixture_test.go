@@ -13,8 +13,8 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,8 +24,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-// fixtureEnv makes the test binary the server that it names.
-const fixtureEnv = "DRIVER_TEST_FIXTURE"
+// fixtureEnv makes the test binary the server that it names, which counts what happens to it in files of the folder that countsEnv names.
+const (
+	fixtureEnv = "DRIVER_TEST_FIXTURE"
+	countsEnv  = "DRIVER_TEST_COUNTS"
+)
 
 func TestMain(m *testing.M) {
 	if mode := os.Getenv(fixtureEnv); mode != "" {
@@ -41,11 +44,13 @@ func fixtureMain(mode string) {
 		fmt.Fprintln(os.Stderr, "fixture: about to die")
 		os.Exit(3)
 	}
+	counts := counters(os.Getenv(countsEnv))
 	switch mode {
 	case "stdio":
-		_ = fixtureStdio(context.Background(), os.Stdin, os.Stdout, die)
+		_ = fixtureStdio(context.Background(), os.Stdin, os.Stdout, counts, die)
+		time.Sleep(50 * time.Millisecond) // calls that end with the input still count themselves
 	case "http", "http-json":
-		fixtureHTTP(mode, die)
+		fixtureHTTP(mode, counts, die)
 	case "exit":
 		fmt.Fprintln(os.Stderr, "fixture: no such profile")
 		os.Exit(7)
@@ -53,7 +58,7 @@ func fixtureMain(mode string) {
 		time.Sleep(time.Minute)
 	case "stubborn": // works, but does not end when asked to
 		signal.Ignore(syscall.SIGTERM)
-		_ = fixtureStdio(context.Background(), os.Stdin, os.Stdout, die)
+		_ = fixtureStdio(context.Background(), os.Stdin, os.Stdout, counts, die)
 		time.Sleep(time.Minute)
 	case "garbage":
 		fmt.Println("Welcome to the server!")
@@ -61,33 +66,73 @@ func fixtureMain(mode string) {
 	}
 }
 
-func fixtureStdio(ctx context.Context, in io.Reader, out io.Writer, die func()) error {
-	s := server.NewStdioServer(fixtureServer(die))
+func fixtureStdio(ctx context.Context, in io.Reader, out io.Writer, counts counters, die func()) error {
+	s := server.NewStdioServer(fixtureServer(counts, die))
 	server.WithWorkerPoolSize(100)(s)
 	server.WithQueueSize(1000)(s)
 	server.WithErrorLogger(log.New(io.Discard, "", 0))(s)
 	return s.Listen(ctx, in, out)
 }
 
-func fixtureHTTP(mode string, die func()) {
+func fixtureHTTP(mode string, counts counters, die func()) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", server.NewStreamableHTTPServer(fixtureServer(die), server.WithStateful(true)))
+	handler := server.NewStreamableHTTPServer(fixtureServer(counts, die), server.WithStateful(true))
+	mux.HandleFunc("/mcp", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			counts.add("goodbyes")
+		}
+		handler.ServeHTTP(w, r)
+	})
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if mode == "http-json" {
 		logger = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
 	logger.Info("listening", "url", fmt.Sprintf("http://%s/mcp", l.Addr()))
-	panic(http.Serve(l, mux))
+	web := http.Server{Handler: mux, ConnState: func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			counts.add("connections")
+		case http.StateClosed:
+			counts.add("disconnections")
+		}
+	}}
+	panic(web.Serve(l))
+}
+
+// counters are files in a folder, one byte for each time, so that several processes may count together. The empty one counts nothing.
+type counters string
+
+func (c counters) add(name string) {
+	if c == "" {
+		return
+	}
+	f, err := os.OpenFile(filepath.Join(string(c), name), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = f.Write([]byte{'x'})
+		f.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+func (c counters) get(name string) int {
+	info, err := os.Stat(filepath.Join(string(c), name))
+	if err != nil {
+		return 0
+	}
+	return int(info.Size())
 }
 
 // fixtureServer has tools that answer as this project's server does.
-func fixtureServer(die func()) *server.MCPServer {
-	s := server.NewMCPServer("fixture", "1.2.3")
-	var started, cancelled atomic.Int64
+func fixtureServer(counts counters, die func()) *server.MCPServer {
+	hooks := &server.Hooks{}
+	hooks.AddAfterInitialize(func(context.Context, any, *mcp.InitializeRequest, *mcp.InitializeResult) { counts.add("handshakes") })
+	s := server.NewMCPServer("fixture", "1.2.3", server.WithHooks(hooks))
 	add := func(name string, handler func(ctx context.Context, args map[string]any) (*mcp.CallToolResult, error)) {
 		s.AddTool(mcp.NewTool(name), func(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			return handler(ctx, r.GetArguments())
@@ -106,13 +151,32 @@ func fixtureServer(die func()) *server.MCPServer {
 		return mcp.NewToolResultError("it broke"), nil
 	})
 	add("block", func(ctx context.Context, args map[string]any) (*mcp.CallToolResult, error) {
-		started.Add(1)
+		counts.add("started")
 		<-ctx.Done()
-		cancelled.Add(1)
+		counts.add("cancelled")
 		return envelope(false, nil, "TIMEOUT", "cancelled"), nil
 	})
-	add("counts", func(ctx context.Context, args map[string]any) (*mcp.CallToolResult, error) {
-		return envelope(true, map[string]any{"started": started.Load(), "cancelled": cancelled.Load()}, "", ""), nil
+	add("jsontext", func(ctx context.Context, args map[string]any) (*mcp.CallToolResult, error) {
+		r := envelope(true, map[string]any{"stdout": "as text"}, "", "")
+		r.RawStructuredContent = nil
+		return r, nil
+	})
+	add("text", func(ctx context.Context, args map[string]any) (*mcp.CallToolResult, error) {
+		return mcp.NewToolResultText("{no JSON"), nil
+	})
+	s.AddTool(mcp.NewTool("progress"), func(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		token := r.Params.Meta
+		for i := range 3 {
+			if token == nil || token.ProgressToken == nil {
+				break
+			}
+			err := s.SendNotificationToClient(ctx, "notifications/progress", map[string]any{"progressToken": token.ProgressToken, "progress": i})
+			if err != nil {
+				return nil, err
+			}
+			time.Sleep(5 * time.Millisecond) // the server orders a notification and a reply only where they are apart
+		}
+		return envelope(true, map[string]any{}, "", ""), nil
 	})
 	add("die", func(ctx context.Context, args map[string]any) (*mcp.CallToolResult, error) {
 		die()
@@ -151,7 +215,7 @@ func fixtureConfig(mode string) ChildConfig {
 func replyLine(tb testing.TB) []byte {
 	var out bytes.Buffer
 	in := bytes.NewBufferString(`{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"stdout":"hello\n","exit_code":0}}}` + "\n")
-	_ = fixtureStdio(context.Background(), slowEOF{in}, &out, func() {})
+	_ = fixtureStdio(context.Background(), slowEOF{in}, &out, "", func() {})
 	line, _, _ := bytes.Cut(out.Bytes(), []byte("\n"))
 	if len(line) == 0 {
 		tb.Fatal("the fixture did not answer")

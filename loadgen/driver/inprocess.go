@@ -23,19 +23,51 @@ func InProcess(ctx context.Context, run func(ctx context.Context, in io.Reader, 
 		serverIn.CloseWithError(io.ErrClosedPipe)
 		serverOut.CloseWithError(s.endError())
 	}()
-	d := &streamDriver{conn: newConn(in, out, s.explain), end: s.end}
+	d := &inProcessDriver{conn: newConn(in, out, newWire(ProtocolStateful), s.explain), end: s.end}
 	ctx, stop := context.WithTimeout(ctx, defaultStartTimeout)
 	defer stop()
-	res, err := d.conn.initialize(ctx, "")
+	g, err := d.conn.hello(ctx)
 	if err != nil {
 		_ = d.Close() // what went wrong before says more
 		return nil, fmt.Errorf("%w: %w", ErrServerStart, err)
 	}
 	d.info = loadgen.DriverInfo{
-		Kind: "inprocess", ServerName: res.ServerInfo.Name, ServerVersion: res.ServerInfo.Version, SharedSession: true,
+		Kind: "inprocess", ServerName: g.name, ServerVersion: g.serverVersion, Protocol: g.version, Sessions: SessionsShared, SharedSession: true,
 	}
 	return d, nil
 }
+
+// inProcessDriver drives a server over one pair of pipes.
+type inProcessDriver struct {
+	conn *conn
+	info loadgen.DriverInfo
+	end  func() error // ends the server and makes the pipes fail
+}
+
+func (d *inProcessDriver) Open(context.Context) (loadgen.Session, error) {
+	if err := d.conn.failure(); err != nil {
+		return nil, err
+	}
+	return inProcessSession{d.conn}, nil
+}
+
+func (d *inProcessDriver) Info() loadgen.DriverInfo { return d.info }
+
+func (d *inProcessDriver) Close() error {
+	err := d.end()
+	d.conn.fail(errClosed)
+	d.conn.wait()
+	return err
+}
+
+// inProcessSession is one user's view of the shared connection; there is nothing to close.
+type inProcessSession struct{ conn *conn }
+
+func (s inProcessSession) Call(ctx context.Context, c loadgen.Call) (loadgen.Reply, error) {
+	return s.conn.call(ctx, c)
+}
+
+func (s inProcessSession) Close() error { return nil }
 
 // inProcess is a server that runs as a function.
 type inProcess struct {

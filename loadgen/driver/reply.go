@@ -1,10 +1,13 @@
 package driver
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
 	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 )
@@ -22,11 +25,13 @@ type message struct {
 	method string        // of a request or notification, "" for a response
 	result []byte        // of a response
 	reply  loadgen.Reply // result as that of a tool
+	token  int64         // of a progress notification; −1 when it has none or one that is not ours
 }
 
 // parseMessage reads one message. result and rawID share b's memory.
 func parseMessage(b []byte) (m message, err error) {
-	m.id = -1
+	m.id, m.token = -1, -1
+	var params []byte
 	s := scanner{b: b}
 	err = s.object(func(key []byte) error {
 		var err error
@@ -39,6 +44,8 @@ func parseMessage(b []byte) (m message, err error) {
 			}
 		case "method":
 			m.method, err = s.str()
+		case "params":
+			params, err = s.skip()
 		case "error":
 			m.reply, err = s.rpcError()
 		case "result":
@@ -53,13 +60,29 @@ func parseMessage(b []byte) (m message, err error) {
 	if err == nil && s.next() != 0 {
 		err = fmt.Errorf("%w: more than one value", errJSON)
 	}
+	if err == nil && m.method == string(mcp.MethodNotificationProgress) {
+		m.token, err = progressToken(params)
+	}
 	return m, err
 }
 
-// parseToolResult reads the result of tools/call.
-func parseToolResult(b []byte) (loadgen.Reply, error) {
-	s := scanner{b: b}
-	return s.toolResult()
+// progressToken finds the token in a progress notification's parameters.
+func progressToken(params []byte) (token int64, err error) {
+	s := scanner{b: params}
+	token = -1
+	if s.next() != '{' {
+		return token, nil
+	}
+	err = s.object(func(key []byte) error {
+		raw, err := s.skip()
+		if string(key) == "progressToken" {
+			if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+				token = n
+			}
+		}
+		return err
+	})
+	return token, err
 }
 
 func (s *scanner) rpcError() (r loadgen.Reply, err error) {
@@ -86,11 +109,11 @@ func (s *scanner) rpcError() (r loadgen.Reply, err error) {
 
 func rpcMessage(msg string, code int) string { return fmt.Sprintf("%s (JSON-RPC error %d)", msg, code) }
 
-// toolResult decodes the envelope in structuredContent. The text content is read only where a failure has no envelope.
+// toolResult decodes the envelope in structuredContent. The text content is read only where there is none, and where a failure says no more.
 func (s *scanner) toolResult() (loadgen.Reply, error) {
 	var r loadgen.Reply
 	var content []byte
-	failed := false
+	failed, structured := false, false
 	if s.next() != '{' {
 		_, err := s.skip()
 		return loadgen.Reply{Code: CodeProtocol, Error: "the result is no object"}, err
@@ -99,6 +122,7 @@ func (s *scanner) toolResult() (loadgen.Reply, error) {
 		var err error
 		switch string(key) {
 		case "structuredContent":
+			structured = true
 			r, err = s.envelope()
 		case "isError":
 			failed, err = s.boolean()
@@ -109,13 +133,32 @@ func (s *scanner) toolResult() (loadgen.Reply, error) {
 		}
 		return err
 	})
-	if err == nil && failed && r.Code == "" {
-		r.Code = CodeTool
-		if r.Error == "" {
-			r.Error = firstText(content)
+	if err != nil || structured && !(failed && r.Code == "") {
+		return r, err
+	}
+	text := firstText(content)
+	if !structured {
+		r = textReply(text)
+	}
+	if failed && r.Code == "" {
+		r = loadgen.Reply{Code: CodeTool, Error: cmp.Or(r.Error, text), Timing: r.Timing}
+	}
+	return r, nil
+}
+
+// textReply reads the result of a tool that gives text alone: a JSON object is taken as structured content would be, any other text is the
+// field "text".
+func textReply(text string) loadgen.Reply {
+	s := scanner{b: []byte(text)}
+	if s.next() == '{' {
+		if r, err := s.envelope(); err == nil && s.next() == 0 {
+			return r
 		}
 	}
-	return r, err
+	if text == "" {
+		return loadgen.Reply{}
+	}
+	return loadgen.Reply{Data: map[string]any{"text": text}}
 }
 
 // envelope decodes {success, data, error, metadata}. The structured content of a server without the envelope is Data as a whole.

@@ -6,20 +6,7 @@ import (
 	"math"
 	"strconv"
 	"unicode/utf8"
-
-	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 )
-
-// appendCall appends the request of a tool call, a line of its own.
-func appendCall(b []byte, id int64, c loadgen.Call) ([]byte, error) {
-	b = append(b, `{"jsonrpc":"2.0","id":`...)
-	b = strconv.AppendInt(b, id, 10)
-	b = append(b, `,"method":"tools/call","params":{"name":`...)
-	b = appendString(b, c.Tool)
-	b = append(b, `,"arguments":`...)
-	b, err := appendObject(b, c.Args)
-	return append(b, "}}\n"...), err
-}
 
 // appendCancel appends the notification that a call is given up.
 func appendCancel(b []byte, id int64, reason string) []byte {

@@ -10,7 +10,10 @@ import (
 
 // TestRun measures the fixture by every driver, with both executors.
 func TestRun(t *testing.T) {
-	for _, tt := range drivers {
+	for _, tt := range subjects {
+		if !tt.mcp || tt.info.Sessions == SessionsPerCall {
+			continue
+		}
 		for _, e := range []loadgen.Executor{
 			{Kind: loadgen.Closed, VUs: 4, Iterations: 100},
 			{Kind: loadgen.Open, Rate: 200, Duration: 500 * time.Millisecond},
@@ -20,7 +23,7 @@ func TestRun(t *testing.T) {
 					Name: "echo", Tool: "echo", Args: map[string]any{"stdout": "${iteration}", "exit_code": 0},
 					Checks: []loadgen.Check{{Field: "exit_code", Op: "==", Value: 0}},
 				}}}
-				res, err := loadgen.Run(t.Context(), p, func(ctx context.Context, _ loadgen.Arm) (loadgen.Driver, error) { return tt.open(ctx) }, loadgen.Options{})
+				res, err := loadgen.Run(t.Context(), p, func(context.Context, loadgen.Arm) (loadgen.Driver, error) { return tt.open(t, "") }, loadgen.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
