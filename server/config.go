@@ -28,6 +28,7 @@ type Config struct {
 	LogLevel   string   `yaml:"log_level"`   // "debug", "info", "warn" or "error"; "info". For who makes Logger
 
 	Pooling Pooling `yaml:"connection_pooling"`
+	Caching Caching `yaml:"caching"`
 	Limits  Limits  `yaml:"resource_limits"`
 
 	// DrainTimeout is how long calls under way may go on once the server must stop; 10 s.
@@ -48,12 +49,21 @@ type Pooling struct {
 	IdleTimeout       Seconds `yaml:"idle_timeout" min:"0.001"`       // 300 s
 }
 
+// Caching bounds what is remembered.
+type Caching struct {
+	Enabled           *bool   `yaml:"enabled"`                        // true; false remembers no results
+	ResponseCacheSize int     `yaml:"response_cache_size" min:"1"`    // results of read-only commands; 1000
+	ResponseCacheMB   int     `yaml:"response_cache_mb" min:"1"`      // MiB that they may take together; 64
+	ResponseCacheTTL  Seconds `yaml:"response_cache_ttl" min:"0.001"` // 300 s
+}
+
 // Limits bounds what the server does at once and uses.
 type Limits struct {
 	// MaxMemoryMB is the resident memory in MiB above which caches shrink and idle connections go; 1024. A quarter beyond it, new work is refused.
-	MaxMemoryMB             int `yaml:"max_memory_mb" min:"64"`
-	MaxConcurrentOperations int `yaml:"max_concurrent_operations" min:"1"` // calls that work on hosts at once; 100
-	MaxPerProfile           int `yaml:"max_per_profile" min:"1"`           // the same for a profile without max_concurrent_sessions; 10
+	MaxMemoryMB             int     `yaml:"max_memory_mb" min:"64"`
+	MaxConcurrentOperations int     `yaml:"max_concurrent_operations" min:"1"` // calls that work on hosts at once; 100
+	MaxPerProfile           int     `yaml:"max_per_profile" min:"1"`           // the same for a profile without max_concurrent_sessions; 10
+	CleanupInterval         Seconds `yaml:"cleanup_interval" min:"0.01"`       // between two sweeps of what is too old; 300 s
 }
 
 // MemoryLimit is what to give to the garbage collector of a process that runs nothing beside the server, in bytes.
@@ -75,7 +85,8 @@ func defaults() Config {
 		Pooling: Pooling{
 			Enabled: &on, MaxSSHConnections: 10, MaxSFTPSessions: 10, ConnectionTimeout: 30, IdleTimeout: 300,
 		},
-		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10},
+		Caching:      Caching{Enabled: &on, ResponseCacheSize: 1000, ResponseCacheMB: 64, ResponseCacheTTL: 300},
+		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10, CleanupInterval: 300},
 		DrainTimeout: 10,
 		Version:      "dev",
 	}
@@ -89,6 +100,9 @@ var presets = map[string]map[string]string{
 		"connection_pooling.max_sftp_sessions":   "30",
 		"connection_pooling.connection_timeout":  "30",
 		"connection_pooling.idle_timeout":        "300",
+
+		"caching.response_cache_size": "2000",
+		"caching.response_cache_ttl":  "600",
 
 		"resource_limits.max_memory_mb":             "2048",
 		"resource_limits.max_concurrent_operations": "100",

@@ -27,7 +27,7 @@ type fixture struct {
 }
 
 // start makes a fixture. edit may change the profile's files before the server reads them.
-func start(t *testing.T, opts fakessh.Options, edit func(f *fixture)) *fixture {
+func start(t testing.TB, opts fakessh.Options, edit func(f *fixture)) *fixture {
 	t.Helper()
 	f := &fixture{host: fakessh.Start(opts), dir: t.TempDir()}
 	t.Cleanup(func() {
@@ -50,7 +50,7 @@ func start(t *testing.T, opts fakessh.Options, edit func(f *fixture)) *fixture {
 }
 
 // profile writes the profile id, made of "fake" with some fields changed.
-func (f *fixture) profile(t *testing.T, id string, change func(p map[string]any)) {
+func (f *fixture) profile(t testing.TB, id string, change func(p map[string]any)) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(f.dir, "profiles/fake.json"))
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // liveKeys are the keys, or sections with a dot at the end, that Reload changes in a running server.
-var liveKeys = []string{"log_level", "drain_timeout", "preset", "resource_limits."}
+var liveKeys = []string{"log_level", "drain_timeout", "preset", "resource_limits.", "caching."}
 
 func live(key string) bool {
 	return slices.ContainsFunc(liveKeys, func(k string) bool { return k == key || strings.HasSuffix(k, ".") && strings.HasPrefix(key, k) })
@@ -25,6 +25,7 @@ func (s *Server) current() *Config {
 func (s *Server) limit(c *Config) {
 	s.limits.SetMax(c.Limits.MaxConcurrentOperations)
 	s.memory.SetMark(c.Limits.memory())
+	s.responses.configure(c.Caching)
 }
 
 // Reload gives a running server another configuration, without touching the calls under way. It returns the keys whose new values count

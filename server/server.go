@@ -7,6 +7,7 @@ package server
 
 import (
 	"context"
+	"maps"
 	"net"
 	"os/user"
 	"strings"
@@ -30,19 +31,20 @@ const instructions = "Runs commands and moves files on remote hosts over SSH. Ca
 
 // Server serves MCP clients. It is safe for concurrent use; one Server may Run several transports.
 type Server struct {
-	cfg      Config                 // at the start
-	settings atomic.Pointer[Config] // once Reload has changed it; see current
-	mcp      *mcpserver.MCPServer
-	profiles *profile.Store
-	policies policies
-	pool     *pool.Pool
-	limits   admission.Limiter
-	memory   admission.Memory
-	metrics  metrics.Registry
-	tunnels  tunnels
-	vpn      *vpn.Tunnels
-	started  time.Time
-	local    string // the user who runs the server
+	cfg       Config                 // at the start
+	settings  atomic.Pointer[Config] // once Reload has changed it; see current
+	mcp       *mcpserver.MCPServer
+	profiles  *profile.Store
+	policies  policies
+	pool      *pool.Pool
+	limits    admission.Limiter
+	memory    admission.Memory
+	responses *responses
+	metrics   metrics.Registry
+	tunnels   tunnels
+	vpn       *vpn.Tunnels
+	started   time.Time
+	local     string // the user who runs the server
 
 	reloading sync.Mutex
 
@@ -62,6 +64,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, profiles: store, vpn: vpn.New(0), started: time.Now(), local: localUser()}
 	s.pool = pool.New(cfg.Pooling.pool(s.dial))
+	s.responses = newResponses(cfg.Caching)
 	s.memory.Limiter, s.memory.Shrink, s.memory.Report = &s.limits, s.shrink, s.reportMemory
 	s.limit(&cfg)
 	s.mcp = mcpserver.NewMCPServer("openaccess-mcp", cfg.Version,
@@ -95,13 +98,37 @@ func (s *Server) Run(ctx context.Context, t Transport) error {
 	var background sync.WaitGroup
 	background.Go(func() { s.pool.Run(ctx) })
 	background.Go(func() { s.memory.Run(ctx) })
+	background.Go(func() { s.cleanup(ctx) })
 	defer background.Wait()
 	defer cancel()
 	return t.serve(ctx, s)
 }
 
+// cleanup sweeps from time to time until ctx ends.
+func (s *Server) cleanup(ctx context.Context) {
+	for {
+		t := time.NewTimer(s.current().Limits.CleanupInterval.Duration())
+		select {
+		case <-t.C:
+			s.sweep()
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+	}
+}
+
+// sweep gives up what is too old or no longer used.
+func (s *Server) sweep() {
+	if s.responses != nil { // else it serves no profiles
+		s.responses.cache.Purge()
+		s.policies.keep(s.profiles.List())
+	}
+}
+
 // shrink gives up memory that can be had again.
 func (s *Server) shrink() {
+	s.responses.cache.Shrink()
 	s.pool.CloseIdle()
 }
 
@@ -176,4 +203,15 @@ func (ps *policies) of(p *profile.Profile) (*policy.Policy, error) {
 	}
 	ps.m[p.ID] = compiled{p, compiledPolicy}
 	return compiledPolicy, nil
+}
+
+// keep forgets the policies of others than these profiles.
+func (ps *policies) keep(profiles []*profile.Profile) {
+	used := make(map[*profile.Profile]bool, len(profiles))
+	for _, p := range profiles {
+		used[p] = true
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	maps.DeleteFunc(ps.m, func(_ string, c compiled) bool { return !used[c.of] })
 }

@@ -25,6 +25,7 @@ type ExecData struct {
 	SessionID     string  `json:"session_id,omitempty" jsonschema:"names the SSH connection that carried the command"`
 	Truncated     bool    `json:"truncated" jsonschema:"a stream was longer than max_output_bytes and its end was dropped"`
 	Cached        bool    `json:"cached" jsonschema:"the result was remembered from an earlier call"`
+	AgeS          float64 `json:"age_s,omitempty" jsonschema:"seconds since the remembered result was made"`
 	ExecutionTime float64 `json:"execution_time" jsonschema:"seconds"`
 	DryRun        bool    `json:"dry_run,omitempty" jsonschema:"nothing was run"`
 }
@@ -72,7 +73,7 @@ func exec(ctx context.Context, c *call) (*ExecData, error) {
 	timeout := c.number(defaultTimeout, 0.001, maxTimeout, "timeout_seconds", "timeout")
 	dryRun := c.boolean(false, "dry_run")
 	ticket := c.str("change_ticket")
-	c.boolean(false, "no_cache") // nothing is remembered yet, so every call runs
+	noCache := c.boolean(false, "no_cache")
 	if err := c.done(); err != nil {
 		return nil, err
 	}
@@ -86,25 +87,29 @@ func exec(ctx context.Context, c *call) (*ExecData, error) {
 	if dryRun {
 		return &ExecData{DryRun: true}, nil
 	}
+	return c.execute(ctx, cmd, timeout, noCache)
+}
+
+// runCommand runs a command on the host of the call's profile.
+func (c *call) runCommand(ctx context.Context, cmd remote.Command, timeout float64) (execution, error) {
 	ctx, cancel := c.deadline(ctx, timeout)
 	defer cancel()
 	t, leave, err := c.admit(ctx)
 	if err != nil {
-		return nil, err
+		return execution{timing: c.metadata.Timing}, err
 	}
 	defer leave()
 	out, err := remote.Exec(ctx, c.s.pool, t, cmd)
 	if out == nil {
-		return nil, err
+		return execution{timing: c.metadata.Timing}, err
 	}
 	c.timed(out.Lease, out.Remote)
-	c.bytes = int64(len(out.Stdout) + len(out.Stderr))
 	data := &ExecData{
 		ExitCode: out.ExitCode, Signal: out.Signal, SessionID: out.Session, Truncated: out.Truncated, ExecutionTime: out.Remote.Seconds(),
 	}
 	data.Stdout, data.StdoutBase64 = text(out.Stdout, out.Truncated)
 	data.Stderr, data.StderrBase64 = text(out.Stderr, out.Truncated)
-	return data, err
+	return execution{data, c.metadata.Timing, int64(len(out.Stdout) + len(out.Stderr))}, err
 }
 
 // text gives output as a string and, where that would lose bytes, exactly as base64 too. A character that the bound cut in two is

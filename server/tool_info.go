@@ -8,6 +8,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/cache"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
 )
@@ -74,8 +75,34 @@ type StatsData struct {
 	Running    int                          `json:"running" jsonschema:"calls admitted now"`
 	Waiting    int                          `json:"waiting" jsonschema:"calls waiting for a slot under the limits now"`
 	Memory     MemoryStats                  `json:"memory"`
+	Responses  CacheStats                   `json:"response_cache"`
 	Operations map[string]metrics.Operation `json:"operations"`
 	Pool       PoolStats                    `json:"pool"`
+}
+
+// CacheStats is a cache's part of server_stats.
+type CacheStats struct {
+	Enabled     bool    `json:"enabled"`
+	Hits        int64   `json:"hits"`
+	Misses      int64   `json:"misses"`
+	Shared      int64   `json:"shared" jsonschema:"calls that got the result of one that ran at the same time"`
+	HitRatio    float64 `json:"hit_ratio" jsonschema:"hits of all that hit, missed or shared"`
+	Evicted     int64   `json:"evicted" jsonschema:"entries that gave way to the bounds or to a want of memory"`
+	Expired     int64   `json:"expired"`
+	Invalidated int64   `json:"invalidated" jsonschema:"entries that a write made void"`
+	Entries     int     `json:"entries"`
+	Bytes       int64   `json:"bytes"`
+}
+
+func cacheStats(c cache.Stats, enabled bool) CacheStats {
+	s := CacheStats{
+		Enabled: enabled, Hits: c.Hits, Misses: c.Misses, Shared: c.Shared, Evicted: c.Evicted, Expired: c.Expired, Invalidated: c.Invalidated,
+		Entries: c.Entries, Bytes: c.Bytes,
+	}
+	if all := c.Hits + c.Shared + c.Misses; all > 0 {
+		s.HitRatio = float64(c.Hits) / float64(all)
+	}
+	return s
 }
 
 // MemoryStats is the memory's part of server_stats. Sizes are bytes.
@@ -127,6 +154,7 @@ func stats(_ context.Context, c *call) (*StatsData, error) {
 		Version: c.s.cfg.Version, UptimeS: time.Since(c.s.started).Seconds(), Goroutines: runtime.NumGoroutine(), HeapBytes: gc.heapBytes,
 		GCCycles: gc.cycles, GCPauseP99: gc.pauseP99S, GCPauseMax: gc.pauseMaxS,
 		Running: running, Waiting: waiting, Memory: MemoryStats(c.s.memory.Usage()),
+		Responses:  cacheStats(c.s.responses.cache.Stats(), !c.s.responses.off.Load()),
 		Operations: c.s.metrics.Snapshot(), Pool: poolStats(c.s.pool.Stats(), c.s.cfg.Pooling.enabled()),
 	}, nil
 }

@@ -127,6 +127,9 @@ func syncDirectories(ctx context.Context, c *call) (*SyncData, error) {
 	}
 	defer local.Close()
 	sc.sync.Local = local
+	if sc.direction == "push" && !sc.dryRun {
+		defer c.s.responses.write(sc.profileID)()
+	}
 	ctx, cancel := c.deadline(ctx, sc.timeout)
 	defer cancel()
 	t, leave, err := c.admit(ctx)

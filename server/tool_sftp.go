@@ -113,6 +113,9 @@ func transfer(ctx context.Context, c *call) (*TransferData, error) {
 		return nil, &callError{code, err.Error()}
 	}
 	defer file.Local.Close()
+	if direction == remote.Upload {
+		defer c.s.responses.write(id)()
+	}
 	ctx, cancel := c.deadline(ctx, maxTimeout)
 	defer cancel()
 	t, leave, err := c.admit(ctx)

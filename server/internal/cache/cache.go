@@ -95,6 +95,24 @@ func (c *Cache[K, V]) Invalidate(name string) {
 	c.tidy(name, g)
 }
 
+// Forget does to the result of one key what Invalidate does to those of a group.
+func (c *Cache[K, V]) Forget(name string, key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.groups[name]
+	if g == nil {
+		return
+	}
+	if f := g.flights[key]; f != nil {
+		f.stale = true
+		delete(g.flights, key)
+	}
+	if c.lru.Remove(key) {
+		c.stats.Invalidated++
+	}
+	c.tidy(name, g)
+}
+
 // Shrink gives up the half of the bytes that was not used for the longest.
 func (c *Cache[K, V]) Shrink() {
 	c.mu.Lock()

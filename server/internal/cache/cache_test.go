@@ -101,6 +101,10 @@ func TestAgainstModel(t *testing.T) {
 			}
 		case n < 960:
 			m.now = m.now.Add(time.Duration(rnd.IntN(20)))
+		case n < 970:
+			key := rnd.IntN(40)
+			c.Forget(groupOf(key), key)
+			m.stats.Invalidated += m.remove(func(e modelEntry) bool { return e.key == key })
 		case n < 985:
 			g := groupOf(rnd.IntN(5))
 			c.Invalidate(g)
