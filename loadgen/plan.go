@@ -19,6 +19,7 @@ type Plan struct {
 	Slice       time.Duration // measured time of an arm before the next has its turn, where there are several; 0 means DefaultSlice
 	Thresholds  []Threshold   // judged on the first arm
 	MaxLateness time.Duration // bound on the p99 of how late open executors send, beyond which the run is not valid; 0 means MaxLatenessP99
+	Faults      *Faults       // what shall go wrong at the fake host; nil changes nothing
 	Target      *Target       // the row of the targets table that grades this plan; nil leaves it ungraded
 }
 

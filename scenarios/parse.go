@@ -74,6 +74,7 @@ func (r *reader) plan(n ast.Node) *loadgen.Plan {
 		"teardown":    func(at string, n ast.Node) { p.Teardown = collect(r, at, n, r.step) },
 		"arms":        func(at string, n ast.Node) { p.Arms = collect(r, at, n, r.arm) },
 		"thresholds":  func(at string, n ast.Node) { p.Thresholds = collect(r, at, n, r.threshold) },
+		"faults":      func(at string, n ast.Node) { p.Faults = r.faults(at, n) },
 		"target":      func(at string, n ast.Node) { p.Target = r.target(at, n) },
 	})
 	if p.Target != nil {

@@ -70,7 +70,11 @@ func validateCommand() *cobra.Command {
 			}
 			var bad []error
 			for _, file := range args {
-				if _, err := loadScenario(file); err != nil {
+				p, err := loadScenario(file)
+				if err == nil {
+					_, err = faultsOf(p)
+				}
+				if err != nil {
 					bad = append(bad, err)
 					continue
 				}

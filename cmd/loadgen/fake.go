@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,13 +67,13 @@ func startFake(work *workspace, want services) (*target, error) {
 	if err != nil {
 		return nil, harness("%w", err)
 	}
-	return fakeTarget(work.dir, f.close)
+	return fakeTarget(work.dir, localControl{f.host}, f.close)
 }
 
 // fakeTarget reads what newFake has written.
-func fakeTarget(dir string, closeFake func() error) (*target, error) {
+func fakeTarget(dir string, control hostControl, closeFake func() error) (*target, error) {
 	t := &target{
-		kind: "fake", profileDir: filepath.Join(dir, "profiles"), secretDir: filepath.Join(dir, "secrets"),
+		kind: "fake", control: control, profileDir: filepath.Join(dir, "profiles"), secretDir: filepath.Join(dir, "secrets"),
 		echo: endpoint{fakessh.EchoHost, fakessh.EchoPort}, close: closeFake,
 	}
 	if err := t.readProfiles(); err != nil {
@@ -93,7 +92,7 @@ type fakeReady struct {
 	Addr string `json:"addr"`
 }
 
-// fakeHostCommand is the other side of --isolate. It lives as long as its standard input is open, and so no longer than its parent.
+// fakeHostCommand is the other side of --isolate. It takes the requests of control.go and lives as long as its standard input is open, and so no longer than its parent.
 func fakeHostCommand() *cobra.Command {
 	var vpn bool
 	cmd := &cobra.Command{
@@ -109,8 +108,8 @@ func fakeHostCommand() *cobra.Command {
 			if err := json.NewEncoder(cmd.OutOrStdout()).Encode(fakeReady{f.host.Addr()}); err != nil {
 				return errors.Join(written(err), f.close())
 			}
-			_, _ = io.Copy(io.Discard, cmd.InOrStdin()) // however it ends, the parent is gone
-			if err := f.close(); err != nil {
+			err = serveControl(f.host, cmd.InOrStdin(), cmd.OutOrStdout()) // however it ends, the parent is gone
+			if err := errors.Join(err, f.close()); err != nil {
 				return harness("%w", err)
 			}
 			return nil
@@ -147,14 +146,15 @@ func startIsolated(ctx context.Context, work *workspace, want services) (*target
 		return nil, harness("cannot start the fake host: %w", err)
 	}
 	kill := time.AfterFunc(fakeStart, func() { _ = cmd.Process.Kill() })
-	line, readErr := bufio.NewReader(stdout).ReadBytes('\n')
+	out := bufio.NewReader(stdout)
+	line, readErr := out.ReadBytes('\n')
 	kill.Stop()
 	var ready fakeReady
 	if err := errors.Join(readErr, json.Unmarshal(line, &ready), ctx.Err()); err != nil {
 		_ = cmd.Process.Kill()
 		return nil, harness("the fake host did not start: %w", errors.Join(unwrapped(readErr), cmd.Wait(), ctx.Err()))
 	}
-	return fakeTarget(work.dir, func() error {
+	return fakeTarget(work.dir, &remoteControl{in: stdin, out: out}, func() error {
 		stdin.Close()
 		kill := time.AfterFunc(fakeStop, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()

@@ -28,6 +28,7 @@ type runOptions struct {
 	profiles                        []string
 	echo                            string
 	isolate                         bool
+	faults                          string
 	out, format, failOn             string
 	calibration                     string
 	certificate                     *result.Calibration // that calibration names
@@ -60,6 +61,7 @@ goes to standard error. Interrupt once for a report of what ran, twice to end at
 	f.StringArrayVar(&o.profiles, "profile-id", nil, "use only the profile `ID` of the target (repeatable)")
 	f.StringVar(&o.echo, "echo", "", "`HOST:PORT` of an echo service that the target's hosts reach (default one on this machine)")
 	f.BoolVar(&o.isolate, "isolate", false, "run the fake host in a process of its own")
+	f.StringVar(&o.faults, "faults", "", "`FILE` with what goes wrong at the fake host (docs/faults.md), instead of what scenarios say")
 	f.StringVar(&o.out, "out", "", "also write result.json, report.md, report.html and junit.xml into `DIR`")
 	f.StringVar(&o.calibration, "calibration", "", "certificate `FILE` of loadgen calibrate, to put into the reports")
 	f.StringVar(&o.format, "format", "text", "report on standard output: "+strings.Join(reports.Formats(), ", "))
@@ -113,6 +115,10 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	faults, err := o.readInjection(plans)
+	if err != nil {
+		return err
+	}
 	if err := prepareOut(o.out); err != nil {
 		return err
 	}
@@ -141,11 +147,11 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	return o.measure(cmd, plans, srv, append(o.planned(len(args) == 0), without...))
+	return o.measure(cmd, plans, faults, srv, append(o.planned(len(args) == 0), without...))
 }
 
 // measure runs the plans and reports, together with the rows that are without data.
-func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *serverChoice, without []result.Planned) error {
+func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, faults injection, srv *serverChoice, without []result.Planned) error {
 	work, tgt := srv.work, srv.target
 	show := newProgress(cmd.ErrOrStderr(), o.quiet)
 	defer endOnSecondInterrupt(func() {
@@ -153,7 +159,7 @@ func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *ser
 		srv.process.kill()
 		work.remove()
 	})()
-	runs, broken := runAll(cmd.Context(), plans, srv, loadgen.Options{
+	runs, broken := runAll(cmd.Context(), plans, faults, srv, loadgen.Options{
 		WorkDir: work.files, RemoteDir: "/tmp/loadgen-" + work.id,
 		Progress: show.update, Log: slog.New(slog.NewTextHandler(show, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}, show)
@@ -162,7 +168,7 @@ func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, srv *ser
 	}
 	return o.finish(cmd, result.Meta{
 		ID: work.id, Git: revision(), Command: o.command, Path: srv.path, Config: o.serverConfig, Host: result.ThisHost(),
-		Target: result.Target{Kind: tgt.kind}, FailOn: loadgen.Band(o.failOn), Planned: without, Calibration: o.certificate,
+		Target: result.Target{Kind: tgt.kind, Faults: faults.names(plans)}, FailOn: loadgen.Band(o.failOn), Planned: without, Calibration: o.certificate,
 	}, runs, broken)
 }
 
@@ -199,7 +205,7 @@ func (o *runOptions) plans(names []string) ([]*loadgen.Plan, error) {
 }
 
 // runAll runs the plans up to the first that cannot be run, whose error it returns beside what was measured.
-func runAll(ctx context.Context, plans []*loadgen.Plan, srv *serverChoice, opts loadgen.Options, show *progress) ([]*loadgen.Result, error) {
+func runAll(ctx context.Context, plans []*loadgen.Plan, faults injection, srv *serverChoice, opts loadgen.Options, show *progress) ([]*loadgen.Result, error) {
 	defer show.clear()
 	show.begin(plans)
 	defer context.AfterFunc(ctx, show.interrupt)()
@@ -210,6 +216,9 @@ func runAll(ctx context.Context, plans []*loadgen.Plan, srv *serverChoice, opts 
 		}
 		plan, err := srv.fit(p, show)
 		if err != nil {
+			return runs, err
+		}
+		if err := srv.target.apply(faults.during(p)); err != nil {
 			return runs, err
 		}
 		r, err := loadgen.Run(ctx, plan, srv.open, srv.target.fit(plan, opts))

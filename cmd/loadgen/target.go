@@ -21,6 +21,7 @@ type target struct {
 	hosts      []hostProfile // what is known of the profiles, and of those only to be reached through a VPN
 	echo       endpoint      // of an echo service that the hosts reach; empty for none
 	close      func() error
+	control    hostControl // of the fake host; nil for others
 }
 
 // hostProfile is what loadgen reads of a profile; the rest is the server's to judge.
