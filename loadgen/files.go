@@ -94,7 +94,7 @@ func (c *planCompiler) file(path string, f File) fileSet {
 
 // fileName parses a part of a file's name, in which ${vu} is the one variable.
 func (c *planCompiler) fileName(path, name string) text {
-	t, err := parseText(name, nil)
+	t, err := parseText(name, scope{})
 	if err != nil {
 		c.text(path, err.(*textError))
 		return nil

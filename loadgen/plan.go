@@ -10,6 +10,7 @@ type Plan struct {
 	Description string
 	Seed        uint64 // drives payloads and arrivals; the same seed gives the same run
 	Executor    Executor
+	Feeds       []Feed        // data that iterations take row by row
 	Files       []File        // local files made in the work directory before the first call
 	Setup       []Step        // run before each arm's warm-up, once for each profile if it names ${profile}; tool calls only; a failure ends the run
 	Steps       []Step        // one iteration is all of them in order; after a failed one only those that are marked Always follow

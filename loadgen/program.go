@@ -85,13 +85,13 @@ func (c *planCompiler) iteration(steps []Step, files []fileSet) (out []step, sav
 			"begin with a measured step, or use the closed executor")
 	}
 	out = make([]step, len(steps))
-	sc := scope{}
+	sc := scope{saved: map[string]int{}, feeds: c.known}
 	for i := range steps {
 		path := fmt.Sprintf("steps[%d]", i)
 		out[i] = c.step(path, &steps[i], sc, files)
 		c.save(path, &steps[i], &out[i], sc)
 	}
-	return out, len(sc)
+	return out, len(sc.saved)
 }
 
 // unmeasured reports whether the step has no cell.
@@ -110,7 +110,7 @@ func (c *planCompiler) toolCalls(list string, steps []Step) []step {
 				c.add(path+"."+f.name, list+" takes plain tool calls", "leave it out, or move the step to steps")
 			}
 		}
-		out[i] = c.step(path, s, nil, nil)
+		out[i] = c.step(path, s, scope{}, nil)
 	}
 	return out
 }
@@ -135,7 +135,7 @@ func (c *planCompiler) step(path string, s *Step, sc scope, files []fileSet) ste
 	if st.action == nil {
 		return st
 	}
-	for name, place := range sc {
+	for name, place := range sc.saved {
 		if st.action.uses(name) {
 			st.needs = append(st.needs, place)
 		}
@@ -152,17 +152,17 @@ var variableForm = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 func (c *planCompiler) save(path string, s *Step, st *step, sc scope) {
 	for _, name := range slices.Sorted(maps.Keys(s.Save)) {
 		at := path + ".save." + name
-		_, taken := sc.find(name)
+		_, unknown := sc.find(name)
 		switch {
 		case !variableForm.MatchString(name):
 			c.add(at, fmt.Sprintf("%q cannot name a variable", name), "use lower-case letters, digits and underscores")
-		case taken:
+		case unknown == nil || sc.feeds[name] != nil:
 			c.add(at, fmt.Sprintf("there is a variable ${%s} already", name), "give it a name of its own")
 		case s.Save[name] == "":
 			c.add(at, "names no field", "name one of the result's data, such as tunnel_id")
 		default:
-			sc[name] = len(sc)
-			st.saves = append(st.saves, save{newFieldPath(s.Save[name]), sc[name]})
+			sc.saved[name] = len(sc.saved)
+			st.saves = append(st.saves, save{newFieldPath(s.Save[name]), sc.saved[name]})
 		}
 	}
 }

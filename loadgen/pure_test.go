@@ -23,14 +23,14 @@ func TestTemplate(t *testing.T) {
 		"plain": "echo", "path": "/w/web-3.42", "price": "5$ ${HOME} $", "n": 7,
 		"list": []any{"x", "/r"}, "deep": map[string]any{"k": []any{map[string]any{"v": "3"}}}, "fixed": []any{1, "y"},
 	}
-	tpl := compileTemplate("args", args, nil, func(path string, err *textError) { t.Errorf("%s: %v", path, err) })
+	tpl := compileTemplate("args", args, scope{}, func(path string, err *textError) { t.Errorf("%s: %v", path, err) })
 	if got := tpl.render(v); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if !tpl.uses("profile") || !tpl.uses("vu") || tpl.uses("nothing") {
 		t.Error("uses is wrong")
 	}
-	constant := compileTemplate("args", map[string]any{"a": []any{"b"}}, nil, nil)
+	constant := compileTemplate("args", map[string]any{"a": []any{"b"}}, scope{}, nil)
 	if constant.varies() || !reflect.DeepEqual(constant.render(v), map[string]any{"a": []any{"b"}}) {
 		t.Error("a value without variables is not shared")
 	}
@@ -41,7 +41,7 @@ func FuzzParseText(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		parsed, err := parseText(s, nil)
+		parsed, err := parseText(s, scope{})
 		if err != nil {
 			if !strings.Contains(s, "${") {
 				t.Fatalf("%q without a variable: %v", s, err)
@@ -57,7 +57,7 @@ func FuzzParseText(f *testing.F) {
 
 func BenchmarkTemplate(b *testing.B) {
 	v := &vars{profile: "web", vu: 3, iteration: 42, workDir: "/w", remoteDir: "/r"}
-	tpl := compileTemplate("args", map[string]any{"profile_id": "${profile}", "remote_path": "${remote_dir}/${vu}/${iteration}", "direction": "put"}, nil, nil)
+	tpl := compileTemplate("args", map[string]any{"profile_id": "${profile}", "remote_path": "${remote_dir}/${vu}/${iteration}", "direction": "put"}, scope{}, nil)
 	b.ReportAllocs()
 	for b.Loop() {
 		tpl.render(v)

@@ -31,24 +31,28 @@ var variables = map[string]func(b []byte, v *vars) []byte{
 var runVariables = []string{"echo_host", "echo_port", "vpn_peer", "inside_profile"}
 
 const variableNames = "${profile}, ${vu}, ${iteration}, ${workdir}, ${remote_dir}, ${echo_host}, ${echo_port}, ${vpn_peer}, ${inside_profile} " +
-	"and what an earlier step saves"
+	"what an earlier step saves, and the feeds'"
 
-// scope holds the variables that steps have saved so far, each with its place in vars.saved. A nil scope has none.
-type scope map[string]int
+// scope holds the variables of a step beside those that every one has. The zero value has none.
+type scope struct {
+	saved map[string]int // by the steps before it, each with its place in vars.saved
+	feeds map[string]*feed
+}
 
-// find returns the piece that stands for a variable; ok is false for an unknown one.
-func (sc scope) find(name string) (p piece, ok bool) {
-	p.name = name
-	if i, saved := sc[name]; saved {
+// find returns the piece that stands for a variable; err says why there is none.
+func (sc scope) find(name string) (p piece, err *textError) {
+	feedName, column, _ := strings.Cut(name, ".")
+	if i, saved := sc.saved[name]; saved {
 		p.whole = func(v *vars) any { return v.saved[i] }
-		return p, true
-	}
-	if slices.Contains(runVariables, name) {
+	} else if slices.Contains(runVariables, name) {
 		p.whole = func(v *vars) any { return v.run[name] }
-		return p, true
+	} else if f := sc.feeds[feedName]; f != nil {
+		p, err = f.find(column)
+	} else if p.value = variables[name]; p.value == nil {
+		err = &textError{fmt.Sprintf("unknown variable ${%s}", name), "the variables are " + variableNames + "; write $${ for a plain ${"}
 	}
-	p.value = variables[name]
-	return p, p.value != nil
+	p.name = name
+	return p, err
 }
 
 // text is a string cut at its variables: literal, variable, literal and so on. It is parsed once and rendered for every call.
@@ -77,12 +81,12 @@ func parseText(s string, sc scope) (text, error) {
 			continue
 		}
 		name, after, closed := strings.Cut(rest, "}")
-		p, known := sc.find(name)
-		switch {
-		case !closed:
+		if !closed {
 			return nil, &textError{"variable has no closing brace", "write $${ for a plain ${"}
-		case !known:
-			return nil, &textError{fmt.Sprintf("unknown variable ${%s}", name), "the variables are " + variableNames + "; write $${ for a plain ${"}
+		}
+		p, err := sc.find(name)
+		if err != nil {
+			return nil, err
 		}
 		literal.WriteString(before)
 		p.literal = literal.String()

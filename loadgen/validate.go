@@ -48,8 +48,9 @@ func ValidatePlan(p *Plan) error {
 
 // planCompiler gathers mistakes while it compiles.
 type planCompiler struct {
-	plan *Plan
-	errs PlanErrors
+	plan  *Plan
+	known map[string]*feed
+	errs  PlanErrors
 }
 
 func (c *planCompiler) add(path, msg, remedy string) {
@@ -62,6 +63,7 @@ func compilePlan(p *Plan) (*program, error) {
 		c.add("name", "the plan has no name", "name the scenario, such as ssh-exec")
 	}
 	c.executor(&p.Executor)
+	c.known = c.feeds(p.Feeds)
 	prog := &program{files: c.files(p.Files)}
 	prog.setup, prog.teardown = c.toolCalls("setup", p.Setup), c.toolCalls("teardown", p.Teardown)
 	prog.steps, prog.saved = c.iteration(p.Steps, prog.files)
