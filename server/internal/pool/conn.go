@@ -26,11 +26,10 @@ type conn struct {
 	ended    chan struct{} // closed when the transport has ended; only for a connection in a group
 
 	leased    int
-	held      int // forwarded connections and listeners; they take no slot
-	limit     int // channels it may carry at once; see limit.go
-	refusals  int // before the first channel opened
-	rest      time.Duration
-	restUntil time.Time // while limit is 0
+	held      int           // forwarded connections and listeners; they take no slot
+	limit     int           // channels it may carry at once; see limit.go
+	rest      time.Duration // for which it carries none once limit is 0
+	restUntil time.Time     // while limit is 0
 	idleSince time.Time
 	expires   time.Time // when it is to take no new work
 	old       bool      // that time has come
