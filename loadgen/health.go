@@ -3,9 +3,7 @@ package loadgen
 import (
 	"fmt"
 	"math"
-	"runtime"
 	"runtime/metrics"
-	"sync"
 	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen/stats"
@@ -17,14 +15,9 @@ const (
 	MaxLatenessP99 = 10 * time.Millisecond
 	// MinIssuedShare is the share of an open executor's arrivals that must be issued before the measured time ends.
 	MinIssuedShare = 0.99
-	// MaxCPUWait bounds GeneratorHealth.CPUWait where an executor is open. It adds up how long each thread of the generator was ready to run and
-	// had no CPU, and divides by the time under load and by GOMAXPROCS, the number of threads that Go runs at once: it is the share of their time
-	// that the generator's processors spent waiting for one of the machine's. The sum over threads alone would grow with every thread
-	// that wakes for a microsecond, and the pacing thread's own wait with the rate; both would condemn runs whose calls left in time. What
-	// the pacing thread waits shows where it does harm, in the lateness.
-	MaxCPUWait = 0.1
-	// MaxCPUWaitClosed bounds it where all executors are closed. They have no schedule to miss, and on a machine that the server shares they
-	// keep every CPU busy, so only a generator that waits more than it runs is refused.
+	// MaxCPUWait bounds GeneratorHealth.CPUWait where an executor is open, and MaxCPUWaitClosed where all are closed: those have no schedule to
+	// miss, and on a machine that the server shares they keep every CPU busy.
+	MaxCPUWait       = 0.1
 	MaxCPUWaitClosed = 0.5
 	// MaxStalledShare bounds the share of the time under load in which nothing of the generator ran at all, of whatever executor.
 	MaxStalledShare = 0.1
@@ -33,7 +26,6 @@ const (
 // health watches the generator while it runs.
 type health struct {
 	bound    time.Duration // of the lateness
-	kernel   bool          // the kernel's accounts are of the clock that the run uses
 	cpu      time.Duration // when the run began
 	pauses   *metrics.Float64Histogram
 	lateness stats.Histogram // open executor, all arms
@@ -41,16 +33,16 @@ type health struct {
 	issued   int64           // of them, how many were sent or dropped before it ended
 	calls    int64           // ended under load
 
-	load   machineTime // under load, all arms
-	stalls stallWatch
+	load  machineTime // under load, all arms
+	probe probe
 }
 
 // machineTime is what the machine gave to this process.
-type machineTime struct{ elapsed, cpu, wait, throttled time.Duration }
+type machineTime struct{ elapsed, cpu, throttled time.Duration }
 
-// startHealth begins to watch. kernel is false in a test whose clock the kernel does not know.
-func startHealth(p *Plan, kernel bool) *health {
-	h := &health{bound: p.MaxLateness, kernel: kernel, cpu: processCPU(), pauses: gcPauses()}
+// startHealth begins to watch.
+func startHealth(p *Plan) *health {
+	h := &health{bound: p.MaxLateness, cpu: processCPU(), pauses: gcPauses()}
 	if h.bound == 0 {
 		h.bound = MaxLatenessP99
 	}
@@ -61,23 +53,21 @@ func startHealth(p *Plan, kernel bool) *health {
 func (h *health) underLoad() (end func()) {
 	began := time.Now()
 	before := h.machine()
-	stop := h.stalls.start()
+	stop := h.probe.start()
 	return func() {
 		stop()
 		after := h.machine()
 		h.load.elapsed += time.Since(began)
 		h.load.cpu += after.cpu - before.cpu
-		h.load.wait += max(0, after.wait-before.wait) // threads that end take their account along
 		h.load.throttled += max(0, after.throttled-before.throttled)
 	}
 }
 
 func (h *health) machine() machineTime {
-	if !h.kernel {
+	if !kernelTime {
 		return machineTime{}
 	}
-	wait, _ := threadWait()
-	return machineTime{cpu: processCPU(), wait: wait, throttled: throttled()}
+	return machineTime{cpu: processCPU(), throttled: throttled()}
 }
 
 // report judges the run so far.
@@ -86,18 +76,13 @@ func (h *health) report() GeneratorHealth {
 	if h.calls > 0 {
 		g.CPUPerCall = h.load.cpu / time.Duration(h.calls)
 	}
-	g.MaxStall, g.Stalled = h.stalls.longest, h.stalls.total
-	g.CPUWait = h.load.waitShare(runtime.GOMAXPROCS(0))
+	g.MaxStall, g.Stalled = h.probe.longest, h.probe.stalled
+	if h.load.elapsed > 0 {
+		g.CPUWait = min(1, h.probe.wait.Seconds()/h.load.elapsed.Seconds())
+	}
 	g.Why = h.judge(&g)
 	g.Valid = len(g.Why) == 0
 	return g
-}
-
-func (m *machineTime) waitShare(processors int) float64 {
-	if m.elapsed <= 0 {
-		return 0
-	}
-	return min(1, m.wait.Seconds()/m.elapsed.Seconds()/float64(processors))
 }
 
 // judge says why the generator is not to be believed, and fills in the lateness.
@@ -138,53 +123,6 @@ func latest(lateness *stats.Histogram) (statistic string, value time.Duration) {
 		}
 	}
 	return "most", lateness.Max()
-}
-
-const (
-	stallTick = 20 * time.Millisecond
-	// minStall is the shortest stall that counts: twice as long as Go lets one goroutine run while others wait.
-	minStall = 20 * time.Millisecond
-)
-
-// stallWatch finds times in which nothing of this process ran: a goroutine that wants to wake every stallTick wakes late. It sees what
-// the lateness of a schedule may miss: a stop between two arrivals, or under a closed executor.
-type stallWatch struct {
-	longest, total time.Duration // read them when stopped
-}
-
-// start watches until stop is called.
-func (s *stallWatch) start() (stop func()) {
-	quit := make(chan struct{})
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		timer := time.NewTimer(stallTick)
-		defer timer.Stop()
-		last := time.Now()
-		for {
-			select {
-			case <-quit:
-				return
-			case <-timer.C:
-				now := time.Now()
-				s.woke(now.Sub(last) - stallTick)
-				last = now
-				timer.Reset(stallTick)
-			}
-		}
-	})
-	return func() {
-		close(quit)
-		wg.Wait()
-	}
-}
-
-// woke takes how late a wake-up was. The stall was at least as long.
-func (s *stallWatch) woke(late time.Duration) {
-	if late < minStall {
-		return
-	}
-	s.longest = max(s.longest, late)
-	s.total += late
 }
 
 // gcPauses counts the runtime's stop-the-world pauses for garbage collection by length since the process started.

@@ -186,4 +186,3 @@ func (t *resourceTimeline) list() *ResourceSeries {
 	}
 	return out
 }
-

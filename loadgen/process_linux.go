@@ -134,23 +134,21 @@ func interfaceBytes(data string) int64 {
 	return sum
 }
 
-// threadWait is how long all threads of this process together were ready to run and had no CPU, since they started. A thread that the CPU
-// quota of a cgroup holds back counts as ready.
-func threadWait() (wait time.Duration, ok bool) {
-	tasks, err := os.ReadDir("/proc/self/task")
+// ownThreadWait is how long the calling thread was ready to run and had no CPU, since it started. One that the CPU quota of a cgroup holds
+// back counts as ready.
+func ownThreadWait() time.Duration {
+	data, err := os.ReadFile("/proc/thread-self/schedstat")
 	if err != nil {
-		return 0, false
+		return 0
 	}
-	for _, t := range tasks {
-		data, err := os.ReadFile(filepath.Join("/proc/self/task", t.Name(), "schedstat"))
-		if err != nil {
-			continue // the thread has ended
-		}
-		d, valid := parseSchedstat(string(data))
-		wait += d
-		ok = ok || valid
-	}
-	return wait, ok
+	wait, _ := parseSchedstat(string(data))
+	return wait
+}
+
+// kernelSleep sleeps without the help of Go's scheduler, on the calling thread.
+func kernelSleep(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &ts, nil) // a signal may cut it short
 }
 
 // parseSchedstat takes the time spent waiting, the second of three numbers.

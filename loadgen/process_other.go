@@ -11,6 +11,8 @@ var errNoAccounts = errors.New("the accounts of processes are read on Linux alon
 
 func readProcess(int) (processUsage, error) { return processUsage{}, errNoAccounts }
 
-func threadWait() (wait time.Duration, ok bool) { return 0, false }
+func ownThreadWait() time.Duration { return 0 }
+
+func kernelSleep(d time.Duration) { time.Sleep(d) }
 
 func throttled() time.Duration { return 0 }

@@ -104,7 +104,7 @@ type GeneratorHealth struct {
 	GCPauseP99  time.Duration
 	LatenessP99 time.Duration // of the arrivals of open executors, all arms; p95, p90, p75 or p50 where they are too few for p99
 	CPUPerCall  time.Duration // CPU under load per call that ended, warm-up included
-	CPUWait     float64       // share of the time under load that the generator waited for a CPU, 0 to 1; see MaxCPUWait
+	CPUWait     float64       // share of the time under load that a thread of it which wants to run every few milliseconds had to wait for a CPU, 0 to 1
 	Throttled   time.Duration // how long the CPU quota of its cgroup held it, all CPUs added up; 0 where it is not known
 	MaxStall    time.Duration // longest time under load in which nothing of the generator ran, as when it was stopped
 	Stalled     time.Duration // all such times together

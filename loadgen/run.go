@@ -26,8 +26,7 @@ type Options struct {
 	Progress  func(Progress) // called about four times a second and once at the end, from one goroutine; nil for none
 	Log       *slog.Logger   // what goes wrong without ending the run; nil discards it
 
-	pacer  func() (p pacer, release func()) // replaced by tests, whose clock the kernel's sleep does not know
-	kernel bool                             // the kernel's clock and accounts fit the run's; false in such tests
+	pacer func() (p pacer, release func()) // replaced by tests, whose clock the kernel's sleep does not know
 }
 
 // Bounds on what follows the measured time.
@@ -55,7 +54,7 @@ func Run(ctx context.Context, p *Plan, open Opener, opts Options) (*Result, erro
 	if err := makeFiles(opts.WorkDir, p.Seed, prog.files, p.Executor.concurrency()); err != nil {
 		return nil, err
 	}
-	r := &runner{plan: p, prog: prog, opts: opts, open: open, health: startHealth(p, opts.kernel)}
+	r := &runner{plan: p, prog: prog, opts: opts, open: open, health: startHealth(p)}
 	r.progress.start(p.Name, len(r.arms()), opts.Progress)
 	defer r.progress.stop()
 	res := &Result{Plan: p, Started: time.Now()}
@@ -93,7 +92,7 @@ func (o *Options) complete(prog *program, p *Plan) error {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.pacer == nil {
-		o.pacer, o.kernel = newPacer, true
+		o.pacer = newPacer
 	}
 	if len(p.Files) > 0 && o.WorkDir == "" {
 		return errors.New("the plan has files but there is no work directory: set Options.WorkDir")
