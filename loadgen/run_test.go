@@ -14,7 +14,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	kernelTime = false
+	goleak.VerifyTestMain(m)
+}
 
 // run measures in virtual time.
 func run(t *testing.T, ctx context.Context, p *Plan, d *fakeDriver, opts Options) *Result {
