@@ -18,23 +18,23 @@ import (
 // [FaultsProblems]: every mistake that was found. An empty file holds no faults.
 func ParseFaults(file string, data []byte) (Faults, error) {
 	r := &faultsReader{file: file, at: map[string]*token.Position{}}
-	return r.result(r.document(data))
+	return r.result("", r.document(data))
 }
 
-// FaultsFromYAML reads a description that stands inside another document: node
-// is what [ast] makes of it, from the file of that name.
-func FaultsFromYAML(file string, node ast.Node) (Faults, error) {
+// FaultsFromYAML reads a description that stands inside another document, under
+// field: node is what [ast] makes of it, from the file of that name.
+func FaultsFromYAML(file, field string, node ast.Node) (Faults, error) {
 	r := &faultsReader{file: file, at: map[string]*token.Position{}}
-	return r.result(node)
+	return r.result(field, node)
 }
 
-func (r *faultsReader) result(n ast.Node) (Faults, error) {
+func (r *faultsReader) result(at string, n ast.Node) (Faults, error) {
 	var f Faults
 	if n != nil && len(r.problems) == 0 {
 		if t := n.GetToken(); t != nil {
-			r.at[""] = t.Position
+			r.at[at] = t.Position
 		}
-		f = r.faults("", n, 1, true)
+		f = r.faults(at, n, 1, true)
 	}
 	if len(r.problems) > 0 {
 		slices.SortStableFunc(r.problems, func(a, b FaultsProblem) int {

@@ -137,8 +137,8 @@ func TestFaultsFromYAML(t *testing.T) {
 		t.Fatal(err)
 	}
 	node := f.Docs[0].Body.(*ast.MappingNode).Values[1].Value
-	_, err = fakessh.FaultsFromYAML("plan.yaml", node)
-	if err == nil || !strings.HasPrefix(err.Error(), `plan.yaml:3:17: exec.delay: "5" is no duration`) {
+	_, err = fakessh.FaultsFromYAML("plan.yaml", "faults", node)
+	if err == nil || !strings.HasPrefix(err.Error(), `plan.yaml:3:17: faults.exec.delay: "5" is no duration`) {
 		t.Errorf("%v", err)
 	}
 }

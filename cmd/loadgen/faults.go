@@ -41,9 +41,13 @@ func faultsOf(p *loadgen.Plan) (*faults, error) {
 	}
 	node, inline := p.Faults.Doc.(ast.Node)
 	if !inline {
-		return readFaults(p.Faults.File)
+		f, err := readFaults(p.Faults.File)
+		if err != nil {
+			return nil, fmt.Errorf("scenario %s: faults: %w", p.Name, err)
+		}
+		return f, nil
 	}
-	f, err := fakessh.FaultsFromYAML(p.Faults.File, node)
+	f, err := fakessh.FaultsFromYAML(p.Faults.File, "faults", node)
 	if err != nil {
 		return nil, err
 	}
