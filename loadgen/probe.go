@@ -36,7 +36,7 @@ func (p *probe) start() (stop func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if !kernelTime {
-			p.watch(quit, time.Sleep)
+			p.watch(quit, func(d time.Duration) { waitFor(quit, d) })
 			return
 		}
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
