@@ -23,7 +23,7 @@ type memHost struct {
 	cfg  *ssh.ServerConfig
 	work sync.WaitGroup
 
-	sessions atomic.Int64 // at once on a connection; 0 is no bound
+	sessions atomic.Int64 // at once on a connection; 0 is no bound, -1 none
 	refused  atomic.Int64 // session channels
 	dials    atomic.Int64
 	fault    func() dialFault // of each dial; nil is none
@@ -122,7 +122,8 @@ func (h *memHost) serve(far net.Conn) {
 	h.work.Go(func() { ssh.DiscardRequests(reqs) })
 	var open atomic.Int64
 	for nc := range chans {
-		if n := open.Add(1); nc.ChannelType() != "session" || h.sessions.Load() > 0 && n > h.sessions.Load() {
+		most := h.sessions.Load()
+		if n := open.Add(1); nc.ChannelType() != "session" || most != 0 && n > most {
 			open.Add(-1)
 			h.refused.Add(1)
 			_ = nc.Reject(ssh.ConnectionFailed, "open failed")
