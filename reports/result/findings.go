@@ -37,9 +37,15 @@ func (d *Doc) Findings(failOn loadgen.Band) []Finding {
 		out = append(out, Finding{Unbelievable, "the generator cannot be believed"})
 	}
 	for i := range d.Scenarios {
-		if s := &d.Scenarios[i]; s.Ran() {
-			out = append(out, s.findings(failOn)...)
+		s := &d.Scenarios[i]
+		if !s.Ran() {
+			continue
 		}
+		if d.Generator.Valid && s.overran() && (i == 0 || !s.sameLoad(&d.Scenarios[i-1])) {
+			out = append(out, Finding{Missed, fmt.Sprintf("%s: the server could not keep up: %d arrivals found %d in flight, the bound, and of %.4g offered per second %.4g were achieved",
+				s.title(), s.Dropped, s.InFlight, s.OfferedRate, s.AchievedRate)})
+		}
+		out = append(out, s.findings(failOn)...)
 	}
 	return out
 }
@@ -74,6 +80,19 @@ func (s *Scenario) findings(failOn loadgen.Band) []Finding {
 		}
 	}
 	return out
+}
+
+// minAchieved is the share of the offered rate that a server must achieve, or else it could not keep up.
+const minAchieved = 0.99
+
+// overran reports whether an open executor offered more than the server took: arrivals met the bound on those in flight.
+func (s *Scenario) overran() bool {
+	return s.OfferedRate > 0 && s.Dropped > 0 && s.AchievedRate < minAchieved*s.OfferedRate
+}
+
+// sameLoad reports whether two cells are steps of the same iterations, which are dropped together.
+func (s *Scenario) sameLoad(o *Scenario) bool {
+	return s.Name == o.Name && s.Part == o.Part && s.Arm == o.Arm
 }
 
 // firstError is the most frequent code and its message.
