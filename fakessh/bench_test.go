@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	gossh "golang.org/x/crypto/ssh"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh/netem"
 )
 
 // BenchmarkExec runs echo over open connections with so many in flight.
@@ -137,5 +139,45 @@ func BenchmarkFetch(b *testing.B) {
 			b.Fatal(n, err)
 		}
 		f.Close()
+	}
+}
+
+// BenchmarkExecDelay asks for a command every 2 ms, each with a delay of 20 ms,
+// and reports how much later the host began to answer, and how much later than
+// that the client knew.
+func BenchmarkExecDelay(b *testing.B) {
+	const delay = 20 * time.Millisecond
+	for _, load := range []struct {
+		name   string
+		faults fakessh.Faults
+	}{
+		{"delay", fakessh.Faults{Exec: fakessh.ExecFaults{Delay: netem.Fixed(delay)}}},
+		{"network", fakessh.Faults{Exec: fakessh.ExecFaults{Delay: netem.Fixed(delay)}, Network: netem.Shape{Jitter: 1}}},
+	} {
+		b.Run(load.name, func(b *testing.B) {
+			host := start(b, fakessh.Options{Faults: load.faults})
+			client := dial(b, host)
+			took := make([]time.Duration, b.N)
+			var wg sync.WaitGroup
+			defer reportCPU(b, cpuTime(b))
+			for i := range b.N {
+				time.Sleep(2 * time.Millisecond)
+				wg.Go(func() {
+					began := time.Now()
+					if err := bareExec(client, "true"); err != nil {
+						b.Error(err)
+					}
+					took[i] = time.Since(began)
+				})
+			}
+			wg.Wait()
+			slices.Sort(took)
+			in := host.Delays().Exec
+			for _, q := range []float64{0.5, 0.99} {
+				name := fmt.Sprintf("p%g-µs", 100*q)
+				b.ReportMetric(float64((in.Quantile(q) - delay).Microseconds()), "host-"+name)
+				b.ReportMetric(float64((took[int(q*float64(b.N))] - delay).Microseconds()), "client-"+name)
+			}
+		})
 	}
 }
