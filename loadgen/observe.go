@@ -194,10 +194,10 @@ func (s *serverStats) report(r *Resources) {
 
 // processes are the ids of the server's processes that the driver knows.
 func (i DriverInfo) processes() []int {
-	if i.PID == 0 {
-		return nil
+	if len(i.PIDs) == 0 && i.PID != 0 {
+		return []int{i.PID}
 	}
-	return []int{i.PID}
+	return i.PIDs
 }
 
 // observe watches the generator while an execution runs, and the server during its measured time, until end is called.

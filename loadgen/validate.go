@@ -63,6 +63,9 @@ func compilePlan(p *Plan) (*program, error) {
 		c.add("name", "the plan has no name", "name the scenario, such as ssh-exec")
 	}
 	c.executor(&p.Executor)
+	if p.MaxLateness < 0 {
+		c.add("max_lateness", fmt.Sprintf("%v is negative", p.MaxLateness), "set 10ms or so, or leave it out")
+	}
 	c.known = c.feeds(p.Feeds)
 	prog := &program{files: c.files(p.Files)}
 	prog.setup, prog.teardown = c.toolCalls("setup", p.Setup), c.toolCalls("teardown", p.Teardown)

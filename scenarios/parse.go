@@ -63,19 +63,20 @@ func (r *reader) validate(p *loadgen.Plan) {
 func (r *reader) plan(n ast.Node) *loadgen.Plan {
 	p := &loadgen.Plan{Seed: 1}
 	r.object("", n, []string{"name", "operation", "executor", "steps"}, object{
-		"name":        func(at string, n ast.Node) { p.Name = r.match(at, n, nameForm, nameRemedy) },
-		"operation":   func(at string, n ast.Node) { p.Operation = r.operation(at, n) },
-		"description": func(at string, n ast.Node) { p.Description = r.text(at, n) },
-		"seed":        func(at string, n ast.Node) { p.Seed = uint64(r.integer(at, n, 0)) },
-		"executor":    func(at string, n ast.Node) { p.Executor = r.executor(at, n) },
-		"files":       func(at string, n ast.Node) { p.Files = collect(r, at, n, r.localFile) },
-		"setup":       func(at string, n ast.Node) { p.Setup = collect(r, at, n, r.step) },
-		"steps":       func(at string, n ast.Node) { p.Steps = collect(r, at, n, r.step) },
-		"teardown":    func(at string, n ast.Node) { p.Teardown = collect(r, at, n, r.step) },
-		"arms":        func(at string, n ast.Node) { p.Arms = collect(r, at, n, r.arm) },
-		"thresholds":  func(at string, n ast.Node) { p.Thresholds = collect(r, at, n, r.threshold) },
-		"faults":      func(at string, n ast.Node) { p.Faults = r.faults(at, n) },
-		"target":      func(at string, n ast.Node) { p.Target = r.target(at, n) },
+		"name":         func(at string, n ast.Node) { p.Name = r.match(at, n, nameForm, nameRemedy) },
+		"operation":    func(at string, n ast.Node) { p.Operation = r.operation(at, n) },
+		"description":  func(at string, n ast.Node) { p.Description = r.text(at, n) },
+		"seed":         func(at string, n ast.Node) { p.Seed = uint64(r.integer(at, n, 0)) },
+		"executor":     func(at string, n ast.Node) { p.Executor = r.executor(at, n) },
+		"files":        func(at string, n ast.Node) { p.Files = collect(r, at, n, r.localFile) },
+		"setup":        func(at string, n ast.Node) { p.Setup = collect(r, at, n, r.step) },
+		"steps":        func(at string, n ast.Node) { p.Steps = collect(r, at, n, r.step) },
+		"teardown":     func(at string, n ast.Node) { p.Teardown = collect(r, at, n, r.step) },
+		"arms":         func(at string, n ast.Node) { p.Arms = collect(r, at, n, r.arm) },
+		"max_lateness": func(at string, n ast.Node) { p.MaxLateness = r.duration(at, n, time.Microsecond) },
+		"thresholds":   func(at string, n ast.Node) { p.Thresholds = collect(r, at, n, r.threshold) },
+		"faults":       func(at string, n ast.Node) { p.Faults = r.faults(at, n) },
+		"target":       func(at string, n ast.Node) { p.Target = r.target(at, n) },
 	})
 	if p.Target != nil {
 		p.Target.Operation = p.Operation

@@ -15,6 +15,7 @@ type overrides struct {
 	rate             float64
 	vus              int
 	duration, warmup time.Duration
+	maxLateness      time.Duration
 	seed             uint64
 	arms             []string
 
@@ -26,6 +27,7 @@ func (o *overrides) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.vus, "vus", 0, "virtual users of scenarios with the closed executor")
 	f.DurationVar(&o.duration, "duration", 0, "measured time of each scenario and arm")
 	f.DurationVar(&o.warmup, "warmup", 0, "time before it that is not measured")
+	f.DurationVar(&o.maxLateness, "max-lateness", 0, "p99 of how late calls may be sent by the open executor before the run is not valid (default 10ms)")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of payloads and arrivals")
 	f.StringArrayVar(&o.arms, "arm", nil, "measure only the arm `NAME` of scenarios that have it (repeatable)")
 }
@@ -54,7 +56,13 @@ func (o *overrides) apply(plans []*loadgen.Plan) error {
 	if o.changed("warmup") && o.warmup < 0 {
 		return usage("--warmup %v is negative: give 0s or more", o.warmup)
 	}
+	if o.changed("max-lateness") && o.maxLateness <= 0 {
+		return usage("--max-lateness %v is not above 0: give a time such as 10ms", o.maxLateness)
+	}
 	for _, p := range plans {
+		if o.changed("max-lateness") {
+			p.MaxLateness = o.maxLateness
+		}
 		if o.changed("duration") {
 			p.Executor.Duration = o.duration
 		}
