@@ -165,6 +165,7 @@ func (x *execution) iterate(calls context.Context, session Session, vu int, n in
 	measured := intended >= x.begin && intended < x.end
 	replied = true
 	failed, cut := false, false
+	release := time.Duration(0) // when the step before was cancelled, as it wanted
 	defer func() { x.coll.iterationEnds(0, x.now(), !failed) }()
 	for i := range x.r.prog.steps {
 		st := &x.r.prog.steps[i]
@@ -175,7 +176,10 @@ func (x *execution) iterate(calls context.Context, session Session, vu int, n in
 		a := x.step(calls, session, st, &v, &s)
 		if s.Intended = s.Start; i == 0 && !closed {
 			s.Intended = intended
+		} else if release > 0 {
+			s.Intended = release
 		}
+		release = s.Cut
 		failed = failed || a.outcome != ""
 		replied = replied && a.replied
 		if cut = cut || !a.replied && context.Cause(calls) == errInterrupted; !cut {
@@ -208,9 +212,16 @@ func (x *execution) step(calls context.Context, session Session, st *step, v *va
 	}
 	rendered := st.action.render(v)
 	s.Start = x.now()
-	a := st.run(ctx, session, rendered, v)
+	a := st.action.perform(ctx, session, rendered)
 	s.End = x.now()
+	st.settle(&a, rendered, v)
 	s.Bytes, s.Outcome, s.Timing = a.bytes, a.outcome, a.timing
+	if !a.told.IsZero() {
+		s.Progress = a.told.Sub(x.origin)
+	}
+	if !a.cut.IsZero() {
+		s.Cut = a.cut.Sub(x.origin)
+	}
 	return a
 }
 

@@ -155,11 +155,20 @@ type Write struct {
 	Count int    // how many of them, drawn by chance; 0 means all
 }
 
-// Check compares one field of a result's data with a wanted value.
+// Check compares one field of a result's data with a wanted value, or two local files once the call has ended. Checks are no part of the
+// measured time.
 type Check struct {
 	Field string // dotted path inside the envelope's data, such as "exit_code"
-	Op    string // "==", "!=", "contains", ">=" or "<="
-	Value any
+	Op    string // "==", "!=", "contains", ">=", "<=", "matches" (RE2), "sha256" of the text, or "length" of text in bytes or of a list
+	Value any    // a text may hold variables, except the pattern of matches
+
+	FileEqual *FileEqual // instead of all others
+}
+
+// FileEqual wants two local files to hold the same bytes. The names may hold variables; a relative one begins at the work directory.
+type FileEqual struct {
+	Local string
+	With  string // what Local has to be like
 }
 
 // Arm is one configuration of a comparison: of the server, of the way to it, or of both.

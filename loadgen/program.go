@@ -41,9 +41,26 @@ type save struct {
 	place int // in vars.saved
 }
 
-// run makes the call that the action has rendered, and keeps what later steps need of its reply.
+// judge is an action whose answer is checked after its measurement.
+type judge interface {
+	judge(a *answer, rendered any)
+}
+
+// run makes the call that the action has rendered, and settles it.
 func (st *step) run(ctx context.Context, s Session, rendered any, v *vars) answer {
 	a := st.action.perform(ctx, s, rendered)
+	st.settle(&a, rendered, v)
+	return a
+}
+
+// settle checks an answer, and keeps what later steps need of it.
+func (st *step) settle(a *answer, rendered any, v *vars) {
+	if !a.cut.IsZero() {
+		return
+	}
+	if j, ok := st.action.(judge); ok && a.outcome == "" {
+		j.judge(a, rendered)
+	}
 	for i := 0; i < len(st.saves) && a.outcome == ""; i++ {
 		if value, why := st.saves[i].from.scalar(a.data); why != "" {
 			a.outcome, a.message = CodeCheckFailed, why
@@ -51,7 +68,6 @@ func (st *step) run(ctx context.Context, s Session, rendered any, v *vars) answe
 			v.saved[st.saves[i].place] = value
 		}
 	}
-	return a
 }
 
 // ready reports whether every variable in the step has been saved.
@@ -105,7 +121,8 @@ func (c *planCompiler) toolCalls(list string, steps []Step) []step {
 		for _, f := range []struct {
 			name string
 			set  bool
-		}{{"tcp", s.TCP != nil}, {"write", s.Write != nil}, {"save", len(s.Save) > 0}, {"always", s.Always}, {"measured", s.Unmeasured}} {
+		}{{"tcp", s.TCP != nil}, {"write", s.Write != nil}, {"save", len(s.Save) > 0}, {"always", s.Always}, {"measured", s.Unmeasured},
+			{"cancel_after", s.CancelAfter != 0}, {"progress", s.Progress}} {
 			if f.set {
 				c.add(path+"."+f.name, list+" takes plain tool calls", "leave it out, or move the step to steps")
 			}
@@ -142,6 +159,9 @@ func (c *planCompiler) step(path string, s *Step, sc scope, files []fileSet) ste
 	}
 	if s.Tool == "" && (len(s.Args) > 0 || len(s.Checks) > 0 || len(s.Save) > 0) {
 		c.add(path, "only a tool call has args, checks and save", "leave them out")
+	}
+	if s.Tool == "" && (s.CancelAfter != 0 || s.Progress) {
+		c.add(path, "only a tool call has cancel_after and progress", "leave them out")
 	}
 	return st
 }

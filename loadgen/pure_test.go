@@ -66,39 +66,53 @@ func BenchmarkTemplate(b *testing.B) {
 
 func TestChecks(t *testing.T) {
 	data := map[string]any{
-		"exit_code": 0.0, "stdout": "hello\n", "files": []any{"a", 2.0}, "ok": true, "none": nil, "deep": map[string]any{"n": 5.0},
+		"exit_code": 0.0, "stdout": "hello\n", "files": []any{"a", 2.0}, "ok": true, "none": nil, "deep": map[string]any{"n": 5.0}, "vu": "vu 7",
 	}
 	for _, tt := range []struct {
 		c    Check
 		want bool
 	}{
-		{Check{"exit_code", "==", 0}, true},
-		{Check{"exit_code", "==", uint64(0)}, true},
-		{Check{"exit_code", "==", "0"}, false},
-		{Check{"exit_code", "!=", int64(1)}, true},
-		{Check{"stdout", "contains", "ell"}, true},
-		{Check{"stdout", "contains", 1}, false},
-		{Check{"stdout", "==", "hello\n"}, true},
-		{Check{"stdout", ">=", "hello"}, true},
-		{Check{"files", "contains", 2}, true},
-		{Check{"files", "contains", "b"}, false},
-		{Check{"files", "==", []any{"a", 2}}, true},
-		{Check{"ok", "==", true}, true},
-		{Check{"ok", "contains", true}, false},
-		{Check{"none", "==", nil}, true},
-		{Check{"deep.n", ">=", 5}, true},
-		{Check{"deep.n", "<=", float32(4)}, false},
-		{Check{"deep.n", "<=", "5"}, false},
-		{Check{"deep", "==", map[string]any{"n": 5}}, true},
-		{Check{"deep.missing", "!=", 5}, false},
-		{Check{"stdout.length", "==", 5}, false},
+		{Check{Field: "exit_code", Op: "==", Value: 0}, true},
+		{Check{Field: "exit_code", Op: "==", Value: uint64(0)}, true},
+		{Check{Field: "exit_code", Op: "==", Value: "0"}, false},
+		{Check{Field: "exit_code", Op: "!=", Value: int64(1)}, true},
+		{Check{Field: "stdout", Op: "contains", Value: "ell"}, true},
+		{Check{Field: "stdout", Op: "contains", Value: 1}, false},
+		{Check{Field: "stdout", Op: "==", Value: "hello\n"}, true},
+		{Check{Field: "stdout", Op: ">=", Value: "hello"}, true},
+		{Check{Field: "files", Op: "contains", Value: 2}, true},
+		{Check{Field: "files", Op: "contains", Value: "b"}, false},
+		{Check{Field: "files", Op: "==", Value: []any{"a", 2}}, true},
+		{Check{Field: "ok", Op: "==", Value: true}, true},
+		{Check{Field: "ok", Op: "contains", Value: true}, false},
+		{Check{Field: "none", Op: "==", Value: nil}, true},
+		{Check{Field: "deep.n", Op: ">=", Value: 5}, true},
+		{Check{Field: "deep.n", Op: "<=", Value: float32(4)}, false},
+		{Check{Field: "deep.n", Op: "<=", Value: "5"}, false},
+		{Check{Field: "deep", Op: "==", Value: map[string]any{"n": 5}}, true},
+		{Check{Field: "deep.missing", Op: "!=", Value: 5}, false},
+		{Check{Field: "stdout.length", Op: "==", Value: 5}, false},
+		{Check{Field: "stdout", Op: "matches", Value: "^h.l+o\n$"}, true},
+		{Check{Field: "stdout", Op: "matches", Value: "^ello"}, false},
+		{Check{Field: "exit_code", Op: "matches", Value: "0"}, false},
+		{Check{Field: "stdout", Op: "length", Value: 6}, true},
+		{Check{Field: "stdout", Op: "length", Value: 5}, false},
+		{Check{Field: "files", Op: "length", Value: 2.0}, true},
+		{Check{Field: "ok", Op: "length", Value: 1}, false},
+		{Check{Field: "stdout", Op: "sha256", Value: "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"}, true},
+		{Check{Field: "stdout", Op: "sha256", Value: "sha256:5891B5B522D5DF086D0FF0B110FBD9D21BB4FC7163AF34D08286A2E846F6BE03"}, true},
+		{Check{Field: "stdout", Op: "sha256", Value: strings.Repeat("0", 64)}, false},
+		{Check{Field: "exit_code", Op: "sha256", Value: strings.Repeat("0", 64)}, false},
+		{Check{Field: "stdout", Op: "contains", Value: "${vu}"}, false},
+		{Check{Field: "vu", Op: "==", Value: "vu ${vu}"}, true},
 	} {
-		c, at, msg, _ := compileCheck(tt.c)
-		if at != "" {
-			t.Errorf("%+v: %s %s", tt.c, at, msg)
+		compiler := planCompiler{}
+		c := compiler.check("check", tt.c, scope{})
+		if len(compiler.errs) > 0 {
+			t.Errorf("%+v: %v", tt.c, compiler.errs)
 			continue
 		}
-		if ok, why := c.holds(data); ok != tt.want || ok == (why != "") {
+		if ok, why := c.holds(data, c.render(&vars{vu: 7})); ok != tt.want || ok == (why != "") {
 			t.Errorf("%+v: %v, %q, want %v", tt.c, ok, why, tt.want)
 		}
 	}
@@ -110,7 +124,7 @@ func validPlan() *Plan {
 		Name:     "ok",
 		Executor: Executor{Kind: Open, Rate: 10, Duration: time.Second},
 		Files:    []File{{Name: "dir/a", Size: 1}},
-		Steps:    []Step{{Name: "one", Tool: "ssh_exec", Args: map[string]any{"c": []any{"${vu}"}}, Checks: []Check{{"exit_code", "==", 0}}}, {Name: "two", Tool: "x"}},
+		Steps:    []Step{{Name: "one", Tool: "ssh_exec", Args: map[string]any{"c": []any{"${vu}"}}, Checks: []Check{{Field: "exit_code", Op: "==", Value: 0}}}, {Name: "two", Tool: "x"}},
 		Arms:     []Arm{{Name: "a"}, {Name: "b"}},
 		Thresholds: []Threshold{
 			{Metric: "p95", Op: "<", Value: 1e8}, {Step: "two", Metric: "rate", Op: ">", Value: 1},
@@ -159,7 +173,7 @@ func TestValidatePlan(t *testing.T) {
 		"teardown[0].tool: ":                           func(p *Plan) { p.Teardown = []Step{{Name: "s"}} },
 		"steps[0].checks[0].op: ":                      func(p *Plan) { p.Steps[0].Checks[0].Op = "=" },
 		"steps[0].checks[0].field: ":                   func(p *Plan) { p.Steps[0].Checks[0].Field = "" },
-		"steps[0].checks[0].value: ":                   func(p *Plan) { p.Steps[0].Checks[0] = Check{"x", ">=", true} },
+		"steps[0].checks[0].value: ":                   func(p *Plan) { p.Steps[0].Checks[0] = Check{Field: "x", Op: ">=", Value: true} },
 		"files[0].count: ":                             func(p *Plan) { p.Files[0].Count = -1 },
 		"files[0].name: \"a\" has no place":            func(p *Plan) { p.Files[0] = File{Name: "a", Count: 2} },
 		"files[0].name: \"%d%d\" has no place":         func(p *Plan) { p.Files[0] = File{Name: "%d%d", Count: 2} },
@@ -169,7 +183,7 @@ func TestValidatePlan(t *testing.T) {
 		"files[0]: the plan has more than":             func(p *Plan) { p.Files[0] = File{Name: "${vu}/%d", Count: 101} },
 		"files[0]: the plan has more than ":            func(p *Plan) { p.Files[0] = File{Name: "%d", Count: math.MaxInt} },
 		"steps[1]: the step does several":              func(p *Plan) { p.Steps[1].TCP = &TCP{"a", 1} },
-		"steps[1]: only a tool call":                   func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"a:1", 1}, Checks: []Check{{"x", "==", 1}}} },
+		"steps[1]: only a tool call":                   func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"a:1", 1}, Checks: []Check{{Field: "x", Op: "==", Value: 1}}} },
 		"steps[1].tcp.address: names":                  func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"", 1}} },
 		"steps[1].tcp.address: unknown":                func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"${x}", 1}} },
 		"steps[1].tcp.bytes: ":                         func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"a:1", 0}} },

@@ -255,7 +255,7 @@ func TestStepsChecksAndTiming(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := closedPlan(1, time.Second)
 		p.Steps = []Step{
-			{Name: "up", Tool: "put", Checks: []Check{{"ok", "==", true}}},
+			{Name: "up", Tool: "put", Checks: []Check{{Field: "ok", Op: "==", Value: true}}},
 			{Name: "down", Tool: "get"},
 		}
 		n := 0
