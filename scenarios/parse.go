@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,9 +32,12 @@ const (
 )
 
 // Parse reads one scenario. The file's name only serves the errors, which are Problems: every mistake that was found, each
-// with line, column, field and remedy. YAML and JSON are both read.
+// with line, column, field and remedy. YAML and JSON are both read. Data feeds are read from files beside it.
 func Parse(file string, data []byte) (*loadgen.Plan, error) {
-	r := &reader{file: file}
+	return parse(&reader{file: file}, data)
+}
+
+func parse(r *reader, data []byte) (*loadgen.Plan, error) {
 	body := r.parse(data)
 	if body == nil {
 		return nil, r.problems
@@ -68,6 +72,7 @@ func (r *reader) plan(n ast.Node) *loadgen.Plan {
 		"description":  func(at string, n ast.Node) { p.Description = r.text(at, n) },
 		"seed":         func(at string, n ast.Node) { p.Seed = uint64(r.integer(at, n, 0)) },
 		"executor":     func(at string, n ast.Node) { p.Executor = r.executor(at, n) },
+		"feeds":        func(at string, n ast.Node) { p.Feeds = collect(r, at, n, r.feed) },
 		"files":        func(at string, n ast.Node) { p.Files = collect(r, at, n, r.localFile) },
 		"setup":        func(at string, n ast.Node) { p.Setup = collect(r, at, n, r.step) },
 		"steps":        func(at string, n ast.Node) { p.Steps = collect(r, at, n, r.step) },
@@ -139,15 +144,17 @@ func (r *reader) size(at string, n ast.Node) int64 {
 func (r *reader) step(at string, n ast.Node) loadgen.Step {
 	var s loadgen.Step
 	r.object(at, n, []string{"name"}, object{
-		"name":     func(at string, n ast.Node) { s.Name = r.match(at, n, nameForm, nameRemedy) },
-		"tool":     func(at string, n ast.Node) { s.Tool = r.match(at, n, nameForm, nameRemedy) },
-		"args":     func(at string, n ast.Node) { s.Args = r.mapping(at, n) },
-		"checks":   func(at string, n ast.Node) { s.Checks = collect(r, at, n, r.check) },
-		"save":     func(at string, n ast.Node) { s.Save = r.saves(at, n) },
-		"tcp":      func(at string, n ast.Node) { s.TCP = r.tcp(at, n) },
-		"write":    func(at string, n ast.Node) { s.Write = r.write(at, n) },
-		"always":   func(at string, n ast.Node) { s.Always = r.truth(at, n) },
-		"measured": func(at string, n ast.Node) { s.Unmeasured = !r.truth(at, n) },
+		"name":         func(at string, n ast.Node) { s.Name = r.match(at, n, nameForm, nameRemedy) },
+		"tool":         func(at string, n ast.Node) { s.Tool = r.match(at, n, nameForm, nameRemedy) },
+		"args":         func(at string, n ast.Node) { s.Args = r.mapping(at, n) },
+		"checks":       func(at string, n ast.Node) { s.Checks = collect(r, at, n, r.check) },
+		"save":         func(at string, n ast.Node) { s.Save = r.saves(at, n) },
+		"tcp":          func(at string, n ast.Node) { s.TCP = r.tcp(at, n) },
+		"write":        func(at string, n ast.Node) { s.Write = r.write(at, n) },
+		"always":       func(at string, n ast.Node) { s.Always = r.truth(at, n) },
+		"measured":     func(at string, n ast.Node) { s.Unmeasured = !r.truth(at, n) },
+		"cancel_after": func(at string, n ast.Node) { s.CancelAfter = r.duration(at, n, time.Millisecond) },
+		"progress":     func(at string, n ast.Node) { s.Progress = r.truth(at, n) },
 	})
 	return s
 }
@@ -191,13 +198,44 @@ func (r *reader) write(at string, n ast.Node) *loadgen.Write {
 }
 
 func (r *reader) check(at string, n ast.Node) loadgen.Check {
-	c := loadgen.Check{Op: "=="}
-	r.object(at, n, []string{"field", "value"}, object{
+	var c loadgen.Check
+	required := []string{"field", "value"}
+	if has(n, "file_equal") {
+		required = nil
+	}
+	r.object(at, n, required, object{
 		"field": func(at string, n ast.Node) { c.Field = r.match(at, n, fieldForm, fieldRemedy) },
-		"op":    func(at string, n ast.Node) { c.Op = r.oneOf(at, n, "==", "!=", "contains", ">=", "<=") },
-		"value": func(at string, n ast.Node) { c.Value = r.scalar(at, n) },
+		"op": func(at string, n ast.Node) {
+			c.Op = r.oneOf(at, n, "==", "!=", "contains", ">=", "<=", "matches", "sha256", "length")
+		},
+		"value":      func(at string, n ast.Node) { c.Value = r.scalar(at, n) },
+		"file_equal": func(at string, n ast.Node) { c.FileEqual = r.fileEqual(at, n) },
 	})
+	if c.Op == "" && c.FileEqual == nil {
+		c.Op = "=="
+	}
 	return c
+}
+
+func (r *reader) fileEqual(at string, n ast.Node) *loadgen.FileEqual {
+	f := &loadgen.FileEqual{}
+	r.object(at, n, []string{"local", "with"}, object{
+		"local": func(at string, n ast.Node) { f.Local = r.text(at, n) },
+		"with":  func(at string, n ast.Node) { f.With = r.text(at, n) },
+	})
+	return f
+}
+
+// has reports whether a mapping has a key.
+func has(n ast.Node, key string) bool {
+	values := []*ast.MappingValueNode{}
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		values = m.Values
+	case *ast.MappingValueNode:
+		values = append(values, m)
+	}
+	return slices.ContainsFunc(values, func(v *ast.MappingValueNode) bool { return v.Key.String() == key })
 }
 
 // scalar reads text, a number or a truth value.

@@ -58,7 +58,7 @@ func Load(ref string) (*loadgen.Plan, error) {
 	if err != nil || ref+".yaml" == targetsFile {
 		return nil, unknownScenario(ref)
 	}
-	p, err := Parse(ref+".yaml", data)
+	p, err := parse(&reader{file: ref + ".yaml", embedded: true}, data)
 	if err != nil {
 		return nil, err
 	}
