@@ -182,7 +182,7 @@ func (b *board) figures(columns int) []line {
 	out := []line{{{figureRow(tableTitle, label, []string{"offered/s", "done/s", "in flight", "p50", "p95", "p99", "errors"}, dropped, "dropped"), dim}}}
 	for _, g := range groups {
 		text := figureRow(groupName(g), label, []string{
-			perSecond(g.Offered), perSecond(g.Rate), fmt.Sprint(g.InFlight), latency(g.P50), latency(g.P95), latency(g.P99), fmt.Sprint(g.Errors),
+			offered(g.Offered), perSecond(g.Rate), fmt.Sprint(g.InFlight), latency(g.P50), latency(g.P95), latency(g.P99), fmt.Sprint(g.Errors),
 		}, dropped, fmt.Sprint(g.Dropped))
 		out = append(out, line{{text: text}, {topError(g.Live), red}})
 	}
@@ -228,12 +228,16 @@ func padded(s string, columns int) string {
 	return s + strings.Repeat(" ", max(0, columns-reports.Columns(s)))
 }
 
-// perSecond leaves the rate of what has none empty: a closed executor offers nothing.
-func perSecond(v float64) string {
+// offered has no figure for a closed executor, which offers nothing.
+func offered(v float64) string {
 	if v == 0 {
 		return "–"
 	}
-	if v < 10 {
+	return perSecond(v)
+}
+
+func perSecond(v float64) string {
+	if v > 0 && v < 10 {
 		return fmt.Sprintf("%.1f", v)
 	}
 	return fmt.Sprintf("%.0f", v)
