@@ -19,8 +19,9 @@ const (
 	// miss, and on a machine that the server shares they keep every CPU busy.
 	MaxCPUWait       = 0.1
 	MaxCPUWaitClosed = 0.5
-	// MaxStalledShare bounds the share of the time under load in which nothing of the generator ran at all, of whatever executor.
-	MaxStalledShare = 0.1
+	// MaxStalledShare bounds GeneratorHealth.Stalled as a share of the time under load. It speaks for closed executors: of an open one the
+	// lateness suffers long before.
+	MaxStalledShare = 0.25
 )
 
 // health watches the generator while it runs.
