@@ -148,7 +148,7 @@ func (p *Pool) Dial(ctx context.Context, t *profile.Target, host string, port in
 		case errors.As(err, &refused):
 			lease.Release()
 			return nil, &Error{Kind: KindRefused, Addr: t.Addr, Err: fmt.Errorf("the host did not connect to %s: %w", addr, refused)}
-		case ctx.Err() != nil:
+		case errors.Is(err, errGaveUp):
 			p.probe(lease.conn, time.Time{})
 			return nil, &Error{Kind: KindRefused, Addr: t.Addr, Err: fmt.Errorf("the host did not connect to %s in time: %w", addr, context.Cause(ctx))}
 		}
@@ -196,7 +196,7 @@ func (p *Pool) Listen(ctx context.Context, t *profile.Target, host string, port 
 	l, err := lease.listen(ctx, addr)
 	switch {
 	case err == nil:
-	case ctx.Err() != nil:
+	case errors.Is(err, errGaveUp):
 		p.probe(lease.conn, time.Time{})
 		return nil, waitError(ctx, t.Addr, "the host did not say in time whether it listens on "+addr)
 	case errors.Is(err, errEnded), brokeOff(err), lease.conn.wire.broken.Load():
@@ -213,7 +213,7 @@ func (p *Pool) Listen(ctx context.Context, t *profile.Target, host string, port 
 	return ln, nil
 }
 
-// listen asks the host to listen. When ctx ends first, the listener is closed and the hold released as soon as the host answers.
+// listen asks the host to listen. When ctx ends first, it returns errGaveUp, and the listener is closed and the hold released as soon as the host answers.
 func (l *Lease) listen(ctx context.Context, addr string) (net.Listener, error) {
 	type listening struct {
 		l   net.Listener
@@ -237,7 +237,7 @@ func (l *Lease) listen(ctx context.Context, addr string) (net.Listener, error) {
 		}
 		l.Release()
 	}()
-	return nil, context.Cause(ctx)
+	return nil, errGaveUp
 }
 
 // Accept waits for a connection. It fails once the listener was closed or its connection has ended.

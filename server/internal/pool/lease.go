@@ -144,7 +144,7 @@ func (p *Pool) session(ctx context.Context, t *profile.Target, o owner) (*Sessio
 		}
 		var refused *ssh.OpenChannelError
 		switch {
-		case ctx.Err() != nil:
+		case errors.Is(err, errGaveUp):
 			p.probe(lease.conn, time.Time{})
 			return nil, waitError(ctx, t.Addr, "opening a channel took too long")
 		case errors.As(err, &refused):
@@ -174,9 +174,13 @@ func (l *Lease) opened() {
 
 func (l *Lease) refused() (never bool) { return l.group == nil || l.group.refused(l.conn) }
 
-var errEnded = errors.New("the connection has ended")
+var (
+	errEnded  = errors.New("the connection has ended")
+	errGaveUp = errors.New("the caller gave up") // and the lease is no longer its own
+)
 
-// open opens a channel. When ctx ends first, the channel is closed and the slot released as soon as the host answers.
+// open opens a channel. When ctx ends first, it returns errGaveUp, and the channel is closed and the slot released as soon as the host
+// answers.
 func (l *Lease) open(ctx context.Context, kind string, payload []byte) (ssh.Channel, <-chan *ssh.Request, error) {
 	type opened struct {
 		ch   ssh.Channel
@@ -202,7 +206,7 @@ func (l *Lease) open(ctx context.Context, kind string, payload []byte) (ssh.Chan
 		}
 		l.Release()
 	}()
-	return nil, nil, context.Cause(ctx)
+	return nil, nil, errGaveUp
 }
 
 // sleep waits for d and reports false when ctx ended first.
