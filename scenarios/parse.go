@@ -267,11 +267,13 @@ func (r *reader) threshold(at string, n ast.Node) loadgen.Threshold {
 	var t loadgen.Threshold
 	var abort bool
 	var after time.Duration
+	before := len(r.problems)
 	r.object(at, n, []string{"expr"}, object{
 		"expr":  func(at string, n ast.Node) { t = r.thresholdText(at, n) },
 		"abort": func(at string, n ast.Node) { abort = r.truth(at, n) },
 		"after": func(at string, n ast.Node) { after = r.duration(at, n, 0) },
 	})
+	r.meant[at] = len(r.problems) > before // what is wrong with it was told
 	t.Abort, t.After = abort, after
 	return t
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -20,6 +21,10 @@ operation: sftp.transfer
 description: All that a scenario can say.
 seed: 9
 executor: {kind: closed, vus: 2, sessions: 1, iterations: 10, warmup: 1s500ms, duration: 3s}
+feeds:
+  - {name: users, csv: testdata/users.csv, order: random}
+  - {name: hosts, json: testdata/hosts.json}
+  - {name: ids, generate: {kind: sequence, from: 5, step: 2}}
 files:
   - {name: a.bin, size: 2KiB}
   - {name: b.bin, size: 7}
@@ -33,16 +38,20 @@ steps:
     checks:
       - {field: bytes_transferred, value: 2048}
       - {field: a.b, op: contains, value: x}
+      - {field: status, op: matches, value: '^d'}
+      - file_equal: {local: a.bin, with: "${workdir}/b.bin"}
+    progress: true
     save: {id: a.id, port: port}
   - {name: carry, tcp: {address: "${echo_host}:${port}", bytes: 64KiB}}
   - {name: change, write: {file: "${vu}/%03d", count: 2}}
+  - {name: cut, tool: ssh_exec, args: {command: "su ${users.name} ${hosts.ip} ${ids}"}, cancel_after: 100ms}
   - {name: close, tool: tunnel_close, args: {id: "${id}"}, always: true, measured: false}
 teardown:
   - {name: clean, tool: ssh_exec}
 arms:
   - name: plain
   - {name: other, server_config: {pool: {enabled: false, size: 3}}}
-thresholds: ["p95<100ms", "up:error_rate<0.1%"]
+thresholds: ["p95<100ms", "up:error_rate<0.1%", {expr: p99<200ms over 2s, abort: true, after: 1s}]
 target: {statistic: p90, steps: [up], target: 100ms, acceptable: 1s}
 `
 
@@ -53,6 +62,8 @@ func TestParse(t *testing.T) {
 	}
 	p95, _ := loadgen.ParseThreshold("p95<100ms")
 	rate, _ := loadgen.ParseThreshold("up:error_rate<0.1%")
+	ends, _ := loadgen.ParseThreshold("p99<200ms over 2s")
+	ends.Abort, ends.After = true, time.Second
 	want := &loadgen.Plan{
 		Name: "mine", Operation: "sftp.transfer", Description: "All that a scenario can say.", Seed: 9,
 		Executor: loadgen.Executor{Kind: loadgen.Closed, VUs: 2, Sessions: 1, Iterations: 10, Warmup: 1500 * time.Millisecond, Duration: 3 * time.Second},
@@ -64,12 +75,16 @@ func TestParse(t *testing.T) {
 				"profile_id": "${profile}", "n": int64(3), "f": 1.5, "yes": true, "no": nil, "list": []any{"a", "$${x}"},
 				"deep": map[string]any{"remote_path": "${remote_dir}/${vu}-${iteration}"},
 			},
-			Checks: []loadgen.Check{{Field: "bytes_transferred", Op: "==", Value: int64(2048)}, {Field: "a.b", Op: "contains", Value: "x"}},
-			Save:   map[string]string{"id": "a.id", "port": "port"},
+			Checks: []loadgen.Check{{Field: "bytes_transferred", Op: "==", Value: int64(2048)}, {Field: "a.b", Op: "contains", Value: "x"},
+				{Field: "status", Op: "matches", Value: "^d"}, {FileEqual: &loadgen.FileEqual{Local: "a.bin", With: "${workdir}/b.bin"}}},
+			Progress: true,
+			Save:     map[string]string{"id": "a.id", "port": "port"},
 		}, {
 			Name: "carry", TCP: &loadgen.TCP{Address: "${echo_host}:${port}", Bytes: 65536},
 		}, {
 			Name: "change", Write: &loadgen.Write{File: "${vu}/%03d", Count: 2},
+		}, {
+			Name: "cut", Tool: "ssh_exec", Args: map[string]any{"command": "su ${users.name} ${hosts.ip} ${ids}"}, CancelAfter: 100 * time.Millisecond,
 		}, {
 			Name: "close", Tool: "tunnel_close", Args: map[string]any{"id": "${id}"}, Always: true, Unmeasured: true,
 		}},
@@ -77,13 +92,19 @@ func TestParse(t *testing.T) {
 		Arms: []loadgen.Arm{{Name: "plain"}, {Name: "other", ServerConfig: map[string]any{
 			"pool": map[string]any{"enabled": false, "size": int64(3)},
 		}}},
-		Thresholds: []loadgen.Threshold{p95, rate},
+		Thresholds: []loadgen.Threshold{p95, rate, ends},
 		Target: &loadgen.Target{
 			Operation: "sftp.transfer", Statistic: "p90", Steps: []string{"up"}, Target: 100 * time.Millisecond, Acceptable: time.Second,
 		},
 	}
+	feeds := got.Feeds // which hold what was read, too
+	got.Feeds = nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if len(feeds) != 3 || feeds[0].Path != filepath.Join("testdata", "users.csv") || feeds[0].Order != loadgen.FeedRandom ||
+		feeds[1].Kind != loadgen.FeedJSON || !reflect.DeepEqual(feeds[2].Generate, &loadgen.Generate{Kind: "sequence", From: 5, Step: 2}) {
+		t.Errorf("feeds %+v", feeds)
 	}
 }
 
@@ -103,11 +124,7 @@ steps:
 
 // mistakes are refused by the parser with the position and the words given, and by the schema unless parserOnly says that a
 // schema cannot know.
-var mistakes = []struct {
-	old, new   string
-	want       string
-	parserOnly bool
-}{
+var mistakes = append([]mistake{
 	{"rate: 200", "raet: 200", `x.yaml:5:3: executor.raet: unknown field; did you mean "rate"?`, false},
 	{"rate: 200", "rate: 200\n  zzz: 200", "x.yaml:6:3: executor.zzz: unknown field; known here: duration, iterations, kind", false},
 	{"rate: 200", "rate: 0", "x.yaml:5:9: executor.rate: 0 is out of range", false},
@@ -180,6 +197,77 @@ var mistakes = []struct {
 	{"name: x", "name: [x", "not valid YAML", true},
 	{good, strings.Repeat("[", 1000), "brackets are open at once", true},
 	{good, strings.Repeat("#", maxFile+1), "keep it under", true},
+}, moreMistakes...)
+
+type mistake struct {
+	old, new   string
+	want       string
+	parserOnly bool
+}
+
+// moreMistakes are of thresholds, feeds, checks and calls.
+var moreMistakes = []mistake{
+	{"steps:", "thresholds: [{expr: p95<1s, abrot: true}]\nsteps:", `x.yaml:7:29: thresholds[0].abrot: unknown field; did you mean "abort"?`, false},
+	{"steps:", "thresholds: [{abort: true}]\nsteps:", "x.yaml:7:15: thresholds[0].expr: is missing; add it", false},
+	{"steps:", "thresholds: [{expr: p95<1s, abort: yes please}]\nsteps:", "x.yaml:7:36: thresholds[0].abort: want true or false, got text", false},
+	{"steps:", "thresholds: [{expr: p95<1s, after: 1s}]\nsteps:", "x.yaml:7:36: thresholds[0].after: it delays the end of the run, which this threshold does not ask for; add abort: true", false},
+	{"steps:", "thresholds: [{expr: p95<1s, abort: true, after: -1s}]\nsteps:", "x.yaml:7:49: thresholds[0].after:", false},
+	{"steps:", "thresholds: [{expr: server.rss<1GiB, abort: true}]\nsteps:", "x.yaml:7:45: thresholds[0].abort: server.rss is known only at the end, so it cannot end the run; leave abort out", true},
+	{"steps:", "thresholds: ['latency<1s']\nsteps:", `x.yaml:7:14: thresholds[0]: threshold "latency<1s": unknown metric "latency": use p50 to p99.99, mean or max, alone for the latency`, false},
+	{"steps:", "thresholds: ['sevrice.p95<1s']\nsteps:", `unknown metric "sevrice.p95": use p50 to p99.99`, false},
+	{"steps:", "thresholds: ['p95<1s over soon']\nsteps:", `x.yaml:7:14: thresholds[0]: threshold "p95<1s over soon": "soon" is no length of a window: write one like over 10s`, false},
+	{"steps:", "thresholds: ['p95<1s over 10']\nsteps:", `"10" is no length of a window`, false},
+	{"steps:", "thresholds: ['p95<1s over 1ms']\nsteps:", "x.yaml:7:14: thresholds[0]: a window of 1ms cannot be judged: use whole seconds, 1s to 10m", true},
+	{"steps:", "thresholds: ['p95<1s over 1m']\nsteps:", "x.yaml:7:14: thresholds[0]: no window of 1m fits into the measured 15s; shorten the window or measure longer", true},
+	{"steps:", "thresholds: ['server.fds<9 over 5s']\nsteps:", "x.yaml:7:14: thresholds[0]: server.fds is not counted second by second and has no windows: leave over 5s out", false},
+	{"steps:", "thresholds: ['server.rss<200MB']\nsteps:", `"200MB" is no number: write one like 200MiB`, false},
+	{"steps:", "thresholds: ['error_rate<101%']\nsteps:", "use at most 100%", true},
+	{"steps:", "thresholds: ['rate>=-5']\nsteps:", "use a finite one that is not negative", false},
+
+	{"steps:", "feeds: [{name: users, csv: testdata/none.csv}]\nsteps:", "x.yaml:7:28: feeds[0].csv: there is no file testdata/none.csv; put it there; paths begin at the folder of the scenario's file", true},
+	{"steps:", "feeds: [{name: users, csv: testdata}]\nsteps:", "x.yaml:7:28: feeds[0].csv: testdata is not a regular file; name a file", true},
+	{"steps:", "feeds: [{name: users, csv: testdata/short.csv}]\nsteps:", "x.yaml:7:28: feeds[0].csv: testdata/short.csv:3: the row has 1 fields, the first line names 2; give every row the same", true},
+	{"steps:", "feeds: [{name: hosts, json: testdata/broken.json}]\nsteps:", "x.yaml:7:29: feeds[0].json: testdata/broken.json:2: not valid JSON: invalid character '}' looking for beginning of value; write a list of objects", true},
+	{"steps:", "feeds: [{name: users, json: testdata/users.csv}]\nsteps:", "x.yaml:7:29: feeds[0].json: testdata/users.csv:1: not valid JSON", true},
+	{"steps:", "feeds: [{name: users, csv: ''}]\nsteps:", "x.yaml:7:28: feeds[0].csv: names no file; write its path", false},
+	{"steps:", "feeds: [{name: users}]\nsteps:", "x.yaml:7:10: feeds[0]: the feed has no data; give it csv: FILE, json: FILE or generate:", false},
+	{"steps:", "feeds: [{name: users, csv: a, json: b}]\nsteps:", "x.yaml:7:37: feeds[0].json: the feed has csv already; keep one", false},
+	{"steps:", "feeds: [{name: Users, csv: testdata/users.csv}]\nsteps:", `x.yaml:7:16: feeds[0].name: "Users" is not valid here; use lower-case letters`, false},
+	{"steps:", "feeds: [{name: vu, csv: testdata/users.csv}]\nsteps:", "x.yaml:7:16: feeds[0].name: there is a variable ${vu} already", true},
+	{"steps:", "feeds: [{name: a, csv: testdata/users.csv, order: shuffled}]\nsteps:", `x.yaml:7:51: feeds[0].order: "shuffled" is not known; use one of sequential, random`, false},
+	{"steps:", "feeds: [{name: a, generate: {kind: integer, min: 1}}]\nsteps:", "feeds[0].generate.max: is missing; add it", false},
+	{"steps:", "feeds: [{name: a, generate: {kind: integer, min: 2, max: 1}}]\nsteps:", "x.yaml:7:58: feeds[0].generate.max: 1 is less than the least, 2; set max to min or more", true},
+	{"steps:", "feeds: [{name: a, generate: {kind: choice, values: []}}]\nsteps:", "feeds[0].generate.values: the list is empty", false},
+	{"steps:", "feeds: [{name: a, generate: {kind: string, length: 0}}]\nsteps:", "x.yaml:7:52: feeds[0].generate.length: 0 is out of range", false},
+	{"steps:", "feeds: [{name: a, generate: {kind: string, length: 3, alphabet: ä}}]\nsteps:", "x.yaml:7:65: feeds[0].generate.alphabet: holds a character that is not ASCII", true},
+	{"steps:", "feeds: [{name: a, generate: {kind: sequence, min: 3}}]\nsteps:", "x.yaml:7:51: feeds[0].generate.min: a generator of kind sequence has no min", false},
+	{"steps:", "feeds: [{name: a, generate: {kind: sequence}}, {name: a, generate: {kind: sequence}}]\nsteps:", `feeds[1].name: feed "a" occurs twice`, true},
+	{"steps:\n  - name: exec\n    tool: ssh_exec\n    args:\n      command: echo ${vu}", feedStep("users.csv", "${users.nme}"), `x.yaml:12:16: steps[0].args.command: feed users has no column "nme"; its columns are name, pass`, true},
+	{"steps:\n  - name: exec\n    tool: ssh_exec\n    args:\n      command: echo ${vu}", feedStep("users.csv", "${users}"), "x.yaml:12:16: steps[0].args.command: feed users has columns; name one, such as ${users.name}", true},
+	{"steps:\n  - name: exec\n    tool: ssh_exec\n    args:\n      command: echo ${vu}", feedStep("hosts.json", "${users.at.port}"), "steps[0].args.command: testdata/hosts.json:3: row 2 has no at.port; give every row one", true},
+	{"steps:\n  - name: exec\n    tool: ssh_exec\n    args:\n      command: echo ${vu}", feedStep("users.csv", "${user.name}"), "unknown variable ${user.name}", true},
+
+	{"    args:", "    checks: [{field: a, op: matches, value: '('}]\n    args:", "steps[0].checks[0].value: \"(\" is not a pattern; write an RE2", true},
+	{"    args:", "    checks: [{field: a, op: sha256, value: abc}]\n    args:", "x.yaml:10:44: steps[0].checks[0].value: \"abc\" is not a SHA-256 digest; write its 64", true},
+	{"    args:", "    checks: [{field: a, op: length, value: -1}]\n    args:", "x.yaml:10:44: steps[0].checks[0].value: -1 is not a length; write a whole number", true},
+	{"    args:", "    checks: [{field: a, op: '>=', value: true}]\n    args:", "steps[0].checks[0].value: >= cannot order bool", true},
+	{"    args:", "    checks: [{field: a, op: mathces, value: x}]\n    args:", `steps[0].checks[0].op: "mathces" is not known; did you mean "matches"?`, false},
+	{"    args:", "    checks: [{field: a, value: '${x}'}]\n    args:", "x.yaml:10:32: steps[0].checks[0].value: unknown variable ${x}", true},
+	{"    args:", "    checks: [{field: a, value: 1, file_equal: {local: a, with: b}}]\n    args:", "steps[0].checks[0]: the check compares both a field and files", false},
+	{"    args:", "    checks: [{file_equal: {local: a}}]\n    args:", "steps[0].checks[0].file_equal.with: is missing; add it", false},
+	{"    args:", "    checks: [{file_equal: {local: '${x}', with: b}}]\n    args:", "x.yaml:10:35: steps[0].checks[0].file_equal.local: unknown variable ${x}", true},
+
+	{"    args:", "    cancel_after: 0s\n    args:", "x.yaml:10:19: steps[0].cancel_after: 0s is too short; use 1ms or more", false},
+	{"    args:", "    cancel_after: 1s\n    save: {a: b}\n    args:", "steps[0].save: a call that is cancelled has no result to save", true},
+	{"    args:", "    progress: 1\n    args:", "x.yaml:10:15: steps[0].progress: want true or false, got a whole number", false},
+	{"    tool: ssh_exec\n    args:\n      command: echo ${vu}", "    tcp: {address: 'h:1', bytes: 1}\n    progress: true", "steps[0]: only a tool call has cancel_after and progress", false},
+	{"steps:", "setup: [{name: a, tool: b, cancel_after: 1s}]\nsteps:", "x.yaml:7:42: setup[0].cancel_after: setup takes plain tool calls", false},
+}
+
+// feedStep is a step that uses a feed called users.
+func feedStep(file, text string) string {
+	kind := strings.TrimPrefix(filepath.Ext(file), ".")
+	return "feeds: [{name: users, " + kind + ": testdata/" + file + "}]\nsteps:\n  - name: exec\n    tool: ssh_exec\n    args:\n      command: " + text
 }
 
 func TestMistakes(t *testing.T) {
