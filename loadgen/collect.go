@@ -24,6 +24,9 @@ type collector struct {
 	parts []tally       // what Progress shows, by part of the mix
 	names []cellName    // of the cells
 	watch *watch        // nil where no threshold needs it
+
+	export        *Export // nil for none
+	scenario, arm string  // for the export
 }
 
 // recorder gathers one cell.
@@ -87,6 +90,9 @@ func (c *collector) add(s *Sample, measured bool, message string) {
 		c.last = max(c.last, s.End)
 		r.add(s, s.Intended-c.begin, message)
 		c.watch.add(s.Step, s, c.measuredAt(s.End))
+		if name := c.names[s.Step]; !name.hidden {
+			c.export.add(exported{c.scenario, name.part, c.arm, name.step, *s})
+		}
 	}
 }
 
@@ -204,7 +210,8 @@ func (c *collector) cell(i int, measured time.Duration, counted bool) Cell {
 	cell := Cell{
 		Requests: r.requests, Dropped: r.dropped, Errors: r.errors, Bytes: r.bytes, Measured: measured,
 		Latency: &r.latency, Service: &r.service, Failed: &r.failed, Lateness: &r.lateness,
-		Timing: map[string]*stats.Histogram{}, Reused: r.reused, FirstProgress: &r.progress, Cancelled: r.cancelled, ErrorSamples: r.messages, Windows: r.timeline.list(),
+		Timing: map[string]*stats.Histogram{}, Reused: r.reused, ErrorSamples: r.messages, Windows: r.timeline.list(),
+		FirstProgress: &r.progress, Cancelled: r.cancelled,
 	}
 	for i, name := range timingNames {
 		cell.Timing[name] = &r.timing[i]

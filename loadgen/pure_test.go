@@ -183,12 +183,14 @@ func TestValidatePlan(t *testing.T) {
 		"files[0]: the plan has more than":             func(p *Plan) { p.Files[0] = File{Name: "${vu}/%d", Count: 101} },
 		"files[0]: the plan has more than ":            func(p *Plan) { p.Files[0] = File{Name: "%d", Count: math.MaxInt} },
 		"steps[1]: the step does several":              func(p *Plan) { p.Steps[1].TCP = &TCP{"a", 1} },
-		"steps[1]: only a tool call":                   func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"a:1", 1}, Checks: []Check{{Field: "x", Op: "==", Value: 1}}} },
-		"steps[1].tcp.address: names":                  func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"", 1}} },
-		"steps[1].tcp.address: unknown":                func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"${x}", 1}} },
-		"steps[1].tcp.bytes: ":                         func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"a:1", 0}} },
-		"steps[2].write.file: the plan":                func(p *Plan) { p.Steps = append(p.Steps, Step{Name: "w", Write: &Write{"b", 1}}) },
-		"steps[2].write.file: \"dir/a\" is shared":     func(p *Plan) { p.Steps = append(p.Steps, Step{Name: "w", Write: &Write{"dir/a", 1}}) },
+		"steps[1]: only a tool call": func(p *Plan) {
+			p.Steps[1] = Step{Name: "two", TCP: &TCP{"a:1", 1}, Checks: []Check{{Field: "x", Op: "==", Value: 1}}}
+		},
+		"steps[1].tcp.address: names":              func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"", 1}} },
+		"steps[1].tcp.address: unknown":            func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"${x}", 1}} },
+		"steps[1].tcp.bytes: ":                     func(p *Plan) { p.Steps[1] = Step{Name: "two", TCP: &TCP{"a:1", 0}} },
+		"steps[2].write.file: the plan":            func(p *Plan) { p.Steps = append(p.Steps, Step{Name: "w", Write: &Write{"b", 1}}) },
+		"steps[2].write.file: \"dir/a\" is shared": func(p *Plan) { p.Steps = append(p.Steps, Step{Name: "w", Write: &Write{"dir/a", 1}}) },
 		"steps[2].write.count: ": func(p *Plan) {
 			p.Files[0].Name = "${vu}"
 			p.Steps = append(p.Steps, Step{Name: "w", Write: &Write{"${vu}", 2}})

@@ -23,6 +23,7 @@ type Options struct {
 	RemoteDir string         // directory on the hosts, ${remote_dir}
 	Profiles  []string       // ${profile}, used in turn by iteration
 	Vars      map[string]any // ${echo_host}, ${echo_port}, ${vpn_peer} and ${inside_profile}: texts and numbers that a target has
+	Export    *Export        // takes the samples of measured calls; nil for none
 	Progress  func(Progress) // called about four times a second and once at the end, from one goroutine; nil for none
 	Log       *slog.Logger   // what goes wrong without ending the run; nil discards it
 
@@ -184,6 +185,7 @@ func (r *runner) arm(ctx context.Context, arm Arm) (cells []Cell, interrupted bo
 	x := newExecution(r, sessions)
 	x.observer = startObserver(driver, sessions[0])
 	defer x.observer.stop()
+	x.coll.export, x.coll.scenario, x.coll.arm = r.opts.Export, r.plan.Name, arm.Name
 	if r.watch == nil {
 		x.coll.watch = newWatch(r.plan.Thresholds, x.coll.names)
 		r.watch = x.coll.watch
