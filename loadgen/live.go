@@ -15,7 +15,7 @@ type Live struct {
 	TopErrors int64 // how often the most frequent error code, TopError, came; ties go to the first in the alphabet
 
 	InFlight      int           // iterations under way
-	Offered       float64       // iterations begun or dropped per second
+	Offered       float64       // open: iterations begun or dropped per second; 0 for other executors
 	Rate          float64       // iterations that ended well per second
 	P50, P95, P99 time.Duration // of the latency of successful calls, roughly; 0 when none ended
 }

@@ -92,3 +92,14 @@ func TestProgressShowsEachArm(t *testing.T) {
 		}
 	})
 }
+
+func TestOnlyAnOpenExecutorOffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last Progress
+		d := &fakeDriver{answer: takes(10 * time.Millisecond)}
+		run(t, t.Context(), closedPlan(2, 2*time.Second), d, Options{Progress: func(p Progress) { last = p }})
+		if last.Offered != 0 || last.Groups[0].Offered != 0 || last.Rate < 190 {
+			t.Errorf("%+v", last)
+		}
+	})
+}

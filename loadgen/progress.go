@@ -150,11 +150,20 @@ func (p *progress) count(x *execution) {
 		p.now.Done = min(1, float64(x.measured.Load())/float64(limit))
 	}
 	groups := slices.Clone(p.now.Groups) // those handed out stay as they are
+	p.now.Offered = 0
 	for i, live := range parts {
 		g := Group{Arm: p.now.Arm, Live: live}
+		kind := x.r.plan.Executor.Kind
 		if i < len(x.r.plan.Mix) {
-			g.Part = x.r.plan.Mix[i].Name
+			part := &x.r.plan.Mix[i]
+			if g.Part = part.Name; part.Executor != nil {
+				kind = part.Executor.Kind
+			}
 		}
+		if kind != Open {
+			g.Offered = 0
+		}
+		p.now.Offered += g.Offered
 		at := slices.IndexFunc(groups, func(o Group) bool { return o.Arm == g.Arm && o.Part == g.Part })
 		if at < 0 {
 			at, groups = len(groups), append(groups, g)

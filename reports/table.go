@@ -24,13 +24,14 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// Names are cut to shortName before columns are left out, and to shortestName after that, but never below their head.
-const (
-	longName     = 32
-	shortName    = 16
-	shortestName = 5
-	columnGap    = 2
-)
+// columnGap is the space between columns.
+const columnGap = 2
+
+// longName is where names are cut wherever there is room.
+const longName = 32
+
+// squeezes are what is done in turn to a table that is too wide: names are cut, but never below their head, and columns left out.
+var squeezes = []struct{ name, spare int }{{16, 2}, {10, 1}, {5, 1}}
 
 // write writes the table after an empty line, in lines of at most so many columns, or nothing when it has no rows.
 func (t *table) write(w io.Writer, columns int) {
@@ -65,9 +66,11 @@ func (t *table) fit(columns int) []int {
 			width[i] = -1
 		}
 	}
-	for t.shrink(width, columns, shortName); total(width) > columns && t.leaveOut(width); {
+	for _, s := range squeezes {
+		t.shrink(width, columns, s.name)
+		for total(width) > columns && t.leaveOut(width, s.spare) {
+		}
 	}
-	t.shrink(width, columns, shortestName)
 	return width
 }
 
@@ -87,10 +90,11 @@ func (t *table) shrink(width []int, columns, least int) {
 	}
 }
 
-func (t *table) leaveOut(width []int) bool {
+// leaveOut leaves out the column that can be spared most, if one is at least that spare.
+func (t *table) leaveOut(width []int, least int) bool {
 	most := -1
 	for i, c := range t.columns {
-		if width[i] >= 0 && c.spare > 0 && (most < 0 || c.spare > t.columns[most].spare) {
+		if width[i] >= 0 && c.spare >= least && (most < 0 || c.spare > t.columns[most].spare) {
 			most = i
 		}
 	}

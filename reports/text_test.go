@@ -30,7 +30,10 @@ func wideDoc(t *testing.T) *result.Doc {
 	cpu, share, rss, routines, fds := 0.00123, 45.3, int64(34<<20), int64(61), int64(24)
 	d.Scenarios[0].Server = &result.Resources{CPUSPerOp: &cpu, CPUPercent: &share, RSSPeakBytes: &rss, Goroutines: &routines, FDs: &fds}
 	d.Scenarios[2].Server = &result.Resources{CPUPercent: &share, RSSPeakBytes: &rss}
-	d.Generator.Valid = false
+	heap, pause := int64(12<<20), int64(120_000)
+	d.Scenarios[2].Server.HeapBytes, d.Scenarios[2].Server.GCPauseP99NS = &heap, &pause
+	d.Scenarios[4].FirstProgress = d.Scenarios[0].Latency
+	d.Generator.Valid, d.Generator.CPUWait, d.Generator.CPUSPerCall = false, 0.123, 0.000208
 	return d
 }
 

@@ -14,11 +14,13 @@ func names(s *result.Scenario) []string {
 	return []string{clean(s.Name), clean(s.Part), clean(s.Step), clean(s.Arm)}
 }
 
-// cells shows the latency of each cell, and under it the service time where waiting before the call made most of the difference.
+// cells shows the latency of each cell, and under it the service time where waiting before the call made much of it, and the time to the
+// first progress where calls told any.
 func (t text) cells(d *result.Doc) {
 	tab := table{columns: append(named("Cells", "part", "step", "arm"),
 		column{head: "load", spare: 1}, column{head: "done/s"}, column{head: "p50"}, column{head: "p95"}, column{head: "p99"},
-		column{head: "max", spare: 2}, column{head: "errors"}, column{head: "dropped", optional: true}, column{head: "data/s", optional: true, spare: 3})}
+		column{head: "max", spare: 2}, column{head: "errors"}, column{head: "dropped", optional: true},
+		column{head: "cancelled", optional: true}, column{head: "data/s", optional: true, spare: 3})}
 	hidden := false
 	for i := range d.Scenarios {
 		s := &d.Scenarios[i]
@@ -26,11 +28,16 @@ func (t text) cells(d *result.Doc) {
 			continue
 		}
 		c := newCell(s)
-		tab.add(append(names(s), c.Load, c.Rate, c.P50, c.P95, c.P99, c.Max, c.Errors, c.Dropped, bytesRate(s.Throughput.BytesPerS))...)
+		tab.add(append(names(s), c.Load, c.Rate, c.P50, c.P95, c.P99, c.Max, c.Errors, c.Dropped, whole(s.Cancelled), bytesRate(s.Throughput.BytesPerS))...)
+		below := func(what string, v *result.Distribution) {
+			tab.add("", "", "", "", "", what, nanos(v.P50), nanos(v.P95), nanos(v.P99), nanos(v.Max), "", "", "", "")
+		}
 		if waited(s) {
 			hidden = true
-			v := s.Service
-			tab.add("", "", "", "", "", "service", nanos(v.P50), nanos(v.P95), nanos(v.P99), nanos(v.Max), "", "", "")
+			below("service", s.Service)
+		}
+		if p := s.FirstProgress; p != nil && p.N > 0 {
+			below("progress", p)
 		}
 	}
 	tab.write(t, t.columns)
@@ -138,9 +145,9 @@ func share(d *result.Distribution, n int64) int64 {
 
 // server shows what the server used, where it was measured.
 func (t text) server(d *result.Doc) {
-	figure := func(head string) column { return column{head: head, optional: true} }
-	tab := table{columns: append(named("Server", "part", "arm"), figure("CPU/op"), figure("CPU"), figure("RSS peak"), figure("goroutines"),
-		figure("threads"), figure("fds"), figure("sockets"), figure("net/op"))}
+	figure := func(head string, spare int) column { return column{head: head, optional: true, spare: spare} }
+	tab := table{columns: append(named("Server", "part", "arm"), figure("CPU/op", 0), figure("CPU", 0), figure("RSS peak", 0),
+		figure("heap", 1), figure("GC p99", 2), figure("goroutines", 0), figure("threads", 3), figure("fds", 0), figure("sockets", 4), figure("net/op", 5))}
 	seen := map[string]bool{}
 	for i := range d.Scenarios {
 		s := &d.Scenarios[i]
@@ -154,7 +161,8 @@ func (t text) server(d *result.Doc) {
 		tab.add(append(who,
 			written(r.CPUSPerOp, func(v float64) string { return Duration(time.Duration(v * float64(time.Second))) }),
 			written(r.CPUPercent, func(v float64) string { return significant(v) + " %" }),
-			written(r.RSSPeakBytes, Size[int64]), written(r.Goroutines, whole), written(r.Threads, whole), written(r.FDs, whole),
+			written(r.RSSPeakBytes, Size[int64]), written(r.HeapBytes, Size[int64]),
+			written(r.GCPauseP99NS, func(v int64) string { return Duration(time.Duration(v)) }), written(r.Goroutines, whole), written(r.Threads, whole), written(r.FDs, whole),
 			written(r.Sockets, whole), written(r.NetBytesPerOp, Size[float64]))...)
 	}
 	tab.write(t, t.columns)
@@ -195,9 +203,9 @@ func generator(d *result.Doc) string {
 	if !g.Valid {
 		facts[0] = "generator invalid"
 	}
-	facts = append(facts, "lateness p99 "+Duration(time.Duration(g.LatenessP99NS)))
-	if d.Run.DurationS > 0 {
-		facts = append(facts, fmt.Sprintf("CPU %s %% of a core", significant(100*g.CPUS/d.Run.DurationS)))
+	facts = append(facts, "lateness p99 "+Duration(time.Duration(g.LatenessP99NS)), fmt.Sprintf("CPU wait %.1f %%", 100*g.CPUWait))
+	if g.CPUSPerCall > 0 {
+		facts = append(facts, "CPU/call "+Duration(time.Duration(g.CPUSPerCall*float64(time.Second))))
 	}
-	return strings.Join(append(facts, "GC pause p99 "+Duration(time.Duration(g.GCPauseP99NS))), ", ")
+	return strings.Join(facts, ", ")
 }

@@ -197,6 +197,16 @@ func newThreshold(s *result.Scenario, t result.Threshold) thresholdRow {
 	if !t.OK {
 		row.Result = "failed"
 	}
+	var more []string
+	if t.StartNS > 0 {
+		more = append(more, "from "+Duration(time.Duration(t.StartNS)))
+	}
+	if t.Aborted {
+		more = append(more, "ended the run")
+	}
+	if len(more) > 0 {
+		row.Value += " (" + strings.Join(more, ", ") + ")"
+	}
 	return row
 }
 
