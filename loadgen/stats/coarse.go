@@ -1,6 +1,11 @@
 package stats
 
 import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
 	"math/bits"
 	"time"
 )
@@ -78,3 +83,74 @@ func coarseStart(i int) time.Duration {
 	octave, sub := i/coarseSub, i%coarseSub
 	return time.Microsecond * time.Duration(coarseSub+sub) << octave / coarseSub
 }
+
+// Sparse encodes the counts as a short text for DecodeSparse, in at most buckets buckets: where more are in use, neighbours are taken together,
+// two, four or more at a time, for the whole histogram. The longest duration is not part of it. buckets must be above 0.
+func (c *Coarse) Sparse(buckets int) string {
+	shift := 0
+	for c.used(shift) > buckets {
+		shift++
+	}
+	b := []byte{byte(shift)}
+	next := 0
+	for i := 0; i < coarseBuckets; i += 1 << shift {
+		n := c.sum(i, shift)
+		if n == 0 {
+			continue
+		}
+		at := i >> shift
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(at-next)), n)
+		next = at + 1
+	}
+	return base64.RawStdEncoding.EncodeToString(b)
+}
+
+func (c *Coarse) used(shift int) (n int) {
+	for i := 0; i < coarseBuckets; i += 1 << shift {
+		if c.sum(i, shift) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// sum counts what the buckets hold that stand together from i on.
+func (c *Coarse) sum(i, shift int) (n uint64) {
+	for j := i; j < min(i+1<<shift, coarseBuckets); j++ {
+		n += uint64(c.counts[j])
+	}
+	return n
+}
+
+// DecodeSparse reads what Sparse wrote. Buckets that were taken together stand in the middle one, and Max is the end of the last.
+func DecodeSparse(s string) (*Coarse, error) {
+	b, err := base64.RawStdEncoding.DecodeString(s)
+	if err != nil {
+		return nil, fmt.Errorf("decode sparse histogram: %v", err)
+	}
+	if len(b) == 0 || b[0] > maxShift {
+		return nil, errors.New("decode sparse histogram: it does not begin with the width of its buckets")
+	}
+	shift, rest, c := b[0], b[1:], &Coarse{}
+	for at := uint64(0); len(rest) > 0; at++ {
+		gap, n := binary.Uvarint(rest)
+		count, m := binary.Uvarint(rest[max(n, 0):])
+		if n <= 0 || m <= 0 || gap >= coarseBuckets || count == 0 || count > math.MaxUint32 {
+			return nil, errors.New("decode sparse histogram: it is cut off or damaged")
+		}
+		rest = rest[n+m:]
+		at += gap
+		i := at << shift
+		if i >= coarseBuckets {
+			return nil, errors.New("decode sparse histogram: it has a bucket beyond the last")
+		}
+		last := min(i+1<<shift, coarseBuckets) - 1
+		c.counts[(i+last)/2] += uint32(count)
+		c.n += int64(count)
+		c.max = coarseStart(int(last) + 1)
+	}
+	return c, nil
+}
+
+// maxShift takes all buckets together.
+const maxShift = 9
