@@ -281,7 +281,7 @@ func (t *timeline) list() []Window {
 		e := &t.each[i]
 		out[i] = Window{
 			Start: time.Duration(i) * t.width, Width: t.width, Requests: e.requests, Errors: e.errors,
-			P50: e.latency.Percentile(0.5), P95: e.latency.Percentile(0.95), P99: e.latency.Percentile(0.99), Max: e.latency.Max(),
+			P50: e.latency.Percentile(0.5), P95: e.latency.Percentile(0.95), P99: e.latency.Percentile(0.99), Max: e.latency.Max(), Latency: e.latency,
 		}
 	}
 	return out

@@ -65,6 +65,7 @@ type Window struct {
 	Requests           int64
 	Errors             int64
 	P50, P95, P99, Max time.Duration
+	Latency            stats.Coarse // of successes
 }
 
 // Band is a grade.

@@ -166,14 +166,15 @@ type Threshold struct {
 
 // Window is a stretch of measured time.
 type Window struct {
-	StartNS  int64 `json:"start_ns"`
-	WidthNS  int64 `json:"width_ns"`
-	Requests int64 `json:"requests"`
-	Errors   int64 `json:"errors"`
-	P50      int64 `json:"p50"`
-	P95      int64 `json:"p95"`
-	P99      int64 `json:"p99"`
-	Max      int64 `json:"max"`
+	StartNS  int64  `json:"start_ns"`
+	WidthNS  int64  `json:"width_ns"`
+	Requests int64  `json:"requests"`
+	Errors   int64  `json:"errors,omitempty"`
+	P50      int64  `json:"p50"`
+	P95      int64  `json:"p95"`
+	P99      int64  `json:"p99"`
+	Max      int64  `json:"max"`
+	Hist     string `json:"hist,omitempty"` // latency in at most 32 buckets; Histogram reads it
 }
 
 // Generator says whether the load generator itself can be believed.

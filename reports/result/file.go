@@ -20,9 +20,12 @@ const remedy = "; use a result.json that loadgen run --out wrote"
 
 // Write writes the file, indented, with a final newline.
 func Write(w io.Writer, d *Doc) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(d)
+	data, err := d.marshal()
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return err
 }
 
 // Read reads a file strictly: another schema, unknown fields, anything after the document, and figures that contradict their

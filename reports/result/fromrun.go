@@ -52,6 +52,9 @@ func FromRun(meta Meta, runs []*loadgen.Result) (*Doc, error) {
 		d.Scenarios = append(d.Scenarios, planned(p))
 	}
 	d.judge(meta, runs)
+	if err := d.fit(maxBytes); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -233,17 +236,6 @@ func planned(p Planned) Scenario {
 			TargetNS: int64(p.Target.Target), AcceptableNS: int64(p.Target.Acceptable),
 		},
 	}
-}
-
-func windows(ws []loadgen.Window) []Window {
-	out := make([]Window, len(ws))
-	for i, w := range ws {
-		out[i] = Window{
-			StartNS: int64(w.Start), WidthNS: int64(w.Width), Requests: w.Requests, Errors: w.Errors,
-			P50: int64(w.P50), P95: int64(w.P95), P99: int64(w.P99), Max: int64(w.Max),
-		}
-	}
-	return out
 }
 
 func inFlight(e loadgen.Executor) int {
