@@ -78,9 +78,10 @@ func (g *group) acquire(ctx context.Context, t *profile.Target, o owner, first b
 		}
 	}
 	if n := g.waiters.waiting(o.lane); n >= g.pool.config().MaxWaiting {
+		retry := g.retryAfter(n)
 		g.mu.Unlock()
 		g.pool.count.limited.Add(1)
-		return nil, limitError(t.Addr, "a connection", n, g.retryAfter(n))
+		return nil, limitError(t.Addr, "a connection", n, retry)
 	}
 	w := &waiter{target: t, owner: o, ready: make(chan grant, 1)}
 	g.waiters.push(o.lane, w, first)
@@ -103,7 +104,7 @@ func (g *group) acquire(ctx context.Context, t *profile.Target, o owner, first b
 	return nil, waitError(ctx, t.Addr, "no free connection in time")
 }
 
-// retryAfter is how long n waiters may take, as far as the last ones tell.
+// retryAfter is how long n waiters may take, as far as the last ones tell; g.mu is held.
 func (g *group) retryAfter(n int) time.Duration {
 	return min(max(time.Duration(n)*g.turn, 100*time.Millisecond), 30*time.Second)
 }

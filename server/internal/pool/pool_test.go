@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -407,48 +406,6 @@ func TestIdleSFTPSessionYieldsItsChannel(t *testing.T) {
 	}
 	s.Release()
 	mustRun(t, p, target, "echo hi", "hi\n") // the idle session is evicted for it
-}
-
-// TestRandomUse drives the pool at random while the host cuts connections, and checks that no lease is lost or counted twice.
-func TestRandomUse(t *testing.T) {
-	host, p, target := start(t, fakessh.Options{MaxSessions: 5}, Config{MaxConns: 3, ChannelsPerConn: 8, MaxSFTP: 3})
-	var wg sync.WaitGroup
-	for seed := range uint64(16) {
-		wg.Go(func() {
-			rnd := rand.New(rand.NewPCG(seed, 1))
-			for range 60 {
-				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+rnd.IntN(200))*time.Millisecond)
-				switch rnd.IntN(8) {
-				case 0:
-					host.CloseClientConnections()
-				case 1, 2:
-					if s, err := p.SFTP(ctx, target); err == nil {
-						_, _ = s.Stat("/")
-						if rnd.IntN(3) == 0 {
-							s.Discard()
-						} else {
-							s.Release()
-						}
-					}
-				case 3:
-					p.evictIdle(time.Now())
-				default:
-					if out, err := run(ctx, p, target, "echo hi"); err == nil && out != "hi\n" && out != "" {
-						t.Errorf("got %q", out)
-					}
-				}
-				cancel()
-			}
-		})
-	}
-	wg.Wait()
-	p.evictIdle(time.Now().Add(time.Hour))
-	waitUntil(t, func() bool {
-		p.evictIdle(time.Now().Add(time.Hour))
-		s := p.Stats()
-		return s.Leased == 0 && s.Waiting == 0 && s.Open == 0 && s.SFTPSessions == 0 && host.Stats().OpenConnections == 0
-	})
-	mustRun(t, p, target, "echo hi", "hi\n")
 }
 
 func wantKind(t *testing.T, err error, want Kind) {
