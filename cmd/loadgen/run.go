@@ -30,6 +30,8 @@ type runOptions struct {
 	isolate                         bool
 	faults                          string
 	out, format, failOn             string
+	samples                         string
+	samplesMax                      int64
 	calibration                     string
 	certificate                     *result.Calibration // that calibration names
 	quiet                           bool
@@ -63,6 +65,8 @@ goes to standard error. Interrupt once for a report of what ran, twice to end at
 	f.BoolVar(&o.isolate, "isolate", false, "run the fake host in a process of its own")
 	f.StringVar(&o.faults, "faults", "", "`FILE` with what goes wrong at the fake host (docs/faults.md), instead of what scenarios say")
 	f.StringVar(&o.out, "out", "", "also write result.json, report.md, report.html and junit.xml into `DIR`")
+	f.StringVar(&o.samples, "samples", "", "also write every measured call into `FILE.csv.gz`")
+	f.Int64Var(&o.samplesMax, "samples-max", loadgen.DefaultMaxSamples, "at most so many calls, the first ones")
 	f.StringVar(&o.calibration, "calibration", "", "certificate `FILE` of loadgen calibrate, to put into the reports")
 	f.StringVar(&o.format, "format", "text", "report on standard output: "+strings.Join(reports.Formats(), ", "))
 	f.StringVar(&o.failOn, "fail-on", "poor", "band that fails: poor, or acceptable for whatever misses its target")
@@ -111,6 +115,9 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
+	if err := o.checkSamples(); err != nil {
+		return err
+	}
 	plans, err := o.plans(args)
 	if err != nil {
 		return err
@@ -147,11 +154,21 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	return o.measure(cmd, plans, faults, srv, append(o.planned(len(args) == 0), without...))
+	samples, err := openSamples(o.samples, o.samplesMax)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := samples.close(cmd.ErrOrStderr()); err == nil {
+			err = closeErr
+		}
+	}()
+	return o.measure(cmd, plans, faults, srv, samples, append(o.planned(len(args) == 0), without...))
 }
 
 // measure runs the plans and reports, together with the rows that are without data.
-func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, faults injection, srv *serverChoice, without []result.Planned) error {
+func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, faults injection, srv *serverChoice, samples *samplesFile,
+	without []result.Planned) error {
 	work, tgt := srv.work, srv.target
 	show := newProgress(cmd.ErrOrStderr(), o.quiet)
 	defer endOnSecondInterrupt(func() {
@@ -159,10 +176,10 @@ func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, faults i
 		srv.process.kill()
 		work.remove()
 	})()
-	runs, broken := runAll(cmd.Context(), plans, faults, srv, loadgen.Options{
+	runs, broken := runAll(cmd.Context(), plans, faults, srv, samples.into(loadgen.Options{
 		WorkDir: work.files, RemoteDir: "/tmp/loadgen-" + work.id,
 		Progress: show.update, Log: slog.New(slog.NewTextHandler(show, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}, show)
+	}), show)
 	if len(runs) == 0 {
 		return broken
 	}
