@@ -2,6 +2,7 @@ package fakessh_test
 
 import (
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -166,4 +167,28 @@ func FuzzParseFaults(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDocumentedFaults reads the example of docs/faults.md, which has every
+// field.
+func TestDocumentedFaults(t *testing.T) {
+	text, err := os.ReadFile("../docs/faults.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, found := strings.Cut(string(text), "```yaml\n")
+	example, _, ended := strings.Cut(example, "```")
+	if !found || !ended {
+		t.Fatal("there is no example")
+	}
+	f, err := fakessh.ParseFaults("docs/faults.md", []byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shape := reflect.ValueOf(f)
+	for i := range shape.NumField() {
+		if shape.Field(i).IsZero() {
+			t.Errorf("the example has no %s", shape.Type().Field(i).Name)
+		}
+	}
 }
