@@ -3,6 +3,7 @@ package loadgen
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -29,19 +30,27 @@ func TestPacer(t *testing.T) {
 	}
 }
 
-// BenchmarkPacer reports how late the pacer wakes at 2,000 arrivals a second.
-func BenchmarkPacer(b *testing.B) {
-	pace, release := newPacer()
-	defer release()
-	cpu, start := processCPU(), time.Now()
-	var late time.Duration
-	for i := range b.N {
-		at := start.Add(intended(2000, int64(i)))
-		if err := pace(b.Context(), at); err != nil {
-			b.Fatal(err)
-		}
-		late += time.Since(at)
+// BenchmarkLateness reports how late calls are sent and what an arrival costs, from the pacer to a session that answers at once.
+func BenchmarkLateness(b *testing.B) {
+	for _, rate := range []float64{2000, 10000} {
+		b.Run(fmt.Sprintf("%.0f", rate), func(b *testing.B) {
+			n := max(b.N, 100)
+			p := &Plan{
+				Name: "bench", Seed: 1, Steps: []Step{{Name: "exec", Tool: "ssh_exec"}},
+				Executor: Executor{Kind: Open, Rate: rate, Duration: time.Duration(float64(n) / rate * float64(time.Second))},
+			}
+			cpu := processCPU()
+			res, err := Run(b.Context(), p, openIdle, Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			cpu = processCPU() - cpu
+			late := res.Cells[0].Lateness
+			for _, q := range []float64{0.5, 0.99} {
+				d, _ := late.Percentile(q)
+				b.ReportMetric(float64(d)/float64(time.Microsecond), fmt.Sprintf("µs-late-p%.0f", 100*q))
+			}
+			b.ReportMetric(cpu.Seconds()*1e6/float64(n), "µs-cpu/arrival")
+		})
 	}
-	b.ReportMetric(float64(late)/float64(b.N), "late-ns/op")
-	b.ReportMetric(float64(processCPU()-cpu)/float64(time.Since(start))*100, "cpu-%")
 }
