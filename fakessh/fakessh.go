@@ -13,6 +13,10 @@
 // A connection is served in conn.go and written to through batch.go; session.go
 // follows one channel from its request to its exit status.
 //
+// What goes wrong at a host, and how long its work takes, is said by [Faults]
+// (faults.go, read from YAML in faults_file.go) and may change while it runs;
+// inject.go has it happen, and records how late things really were ([Host.Delays]).
+//
 // Of SSH it offers what a command runner needs: password and public key
 // authentication, session channels with exec and the sftp subsystem, pty and env
 // requests, signals, exit-status and exit-signal; and direct-tcpip, tcpip-forward,
