@@ -15,10 +15,10 @@ const forever = time.Duration(math.MaxInt64)
 // of the call it describes, so shards would only multiply the memory. It is safe for concurrent use.
 type collector struct {
 	mu    sync.Mutex
-	begin time.Duration // of the measured time
-	end   time.Duration // of the measured time, not part of it
-	last  time.Duration // latest End of a measured sample
-	cells []recorder    // by step of the plan
+	begin time.Duration // of the measured time of the turn under way
+	end   time.Duration // of it, not part of it
+	past  time.Duration // measured time of the turns before
+	cells []recorder    // by step, those of all parts one after another
 	calls int64         // ended
 	ended int64         // of them, how many ended inside the measured time and were of a measured step
 	parts []tally       // what Progress shows, by part of the mix
@@ -31,8 +31,11 @@ type collector struct {
 
 // recorder gathers one cell.
 type recorder struct {
-	hidden    bool // the step is not measured: only its failures are told
-	part      int  // of the mix; 0 without one
+	hidden    bool          // the step is not measured: only its failures are told
+	part      int           // of the mix; 0 without one
+	from      time.Duration // of the part's measured time on the arm's clock
+	until     time.Duration // of it, not part of it
+	last      time.Duration // latest End of a measured sample
 	requests  int64
 	dropped   int64
 	completed int64 // successes that ended inside the measured time, whenever they started
@@ -48,19 +51,70 @@ type recorder struct {
 	errors    map[string]int64
 	messages  map[string]string
 	timeline  timeline
+	held      gauge
 }
 
 var timingNames = [4]string{"queue", "dial", "channel", "remote"}
 
-func newCollector(steps []step, begin, end time.Duration) *collector {
-	c := &collector{begin: begin, end: end, cells: make([]recorder, len(steps)), parts: make([]tally, 1)}
-	for i := range c.cells {
-		c.cells[i].hidden = steps[i].unmeasured
-		c.names = append(c.names, cellName{step: steps[i].name, hidden: steps[i].unmeasured})
-		c.cells[i].errors = map[string]int64{}
-		c.cells[i].messages = map[string]string{}
+func newCollector(prog *program) *collector {
+	c := &collector{parts: make([]tally, len(prog.parts))}
+	for i := range prog.loads {
+		l := &prog.loads[i]
+		for _, p := range l.parts {
+			c.cells = append(c.cells, make([]recorder, max(0, p.cell+len(p.steps)-len(c.cells)))...)
+			for i := range p.steps {
+				c.cells[p.cell+i] = recorder{
+					hidden: p.steps[i].unmeasured, part: p.index, from: max(l.begin, p.start), until: l.end,
+					errors: map[string]int64{}, messages: map[string]string{},
+				}
+			}
+		}
+	}
+	for _, p := range prog.parts {
+		for i := range p.steps {
+			c.names = append(c.names, cellName{part: p.name, step: p.steps[i].name, hidden: p.steps[i].unmeasured})
+		}
 	}
 	return c
+}
+
+// turn begins a turn of the arm. Nothing is under way then.
+func (c *collector) turn(t turn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.past += c.end - c.begin
+	c.begin, c.end = t.measure, t.to
+}
+
+// last is the latest end of a measured call of some parts.
+func (c *collector) last(parts []*part) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var last time.Duration
+	for _, p := range parts {
+		for i := range p.steps {
+			last = max(last, c.cells[p.cell+i].last)
+		}
+	}
+	return last
+}
+
+// hold counts an iteration of an occupancy that begins to hold, or with −1 ends.
+func (c *collector) hold(p *part, at time.Duration, more int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := &c.cells[p.cell+p.take]
+	r.held.reach(c.past+min(at, c.end, r.until)-c.begin, &r.timeline)
+	r.held.now += more
+}
+
+// fewest is the fewest iterations of a part that were held at once in the measured time.
+func (c *collector) fewest(p *part, measured time.Duration) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := &c.cells[p.cell+p.take]
+	r.held.reach(measured, &r.timeline)
+	return r.held.low
 }
 
 // add records a finished call. measured says whether its iteration counts; message goes with a failed Outcome.
@@ -80,15 +134,15 @@ func (c *collector) add(s *Sample, measured bool, message string) {
 		if !r.hidden {
 			part.succeed(s.End, s.End-s.Intended)
 		}
-		if s.End >= c.begin && s.End < c.end {
+		if s.End >= max(c.begin, r.from) && s.End < min(c.end, r.until) {
 			r.completed++
 		}
 	} else {
 		part.fail(s.Outcome)
 	}
 	if measured {
-		c.last = max(c.last, s.End)
-		r.add(s, s.Intended-c.begin, message)
+		r.last = max(r.last, s.End)
+		r.add(s, c.past+max(0, s.Intended-c.begin), message)
 		c.watch.add(s.Step, s, c.measuredAt(s.End))
 		if name := c.names[s.Step]; !name.hidden {
 			c.export.add(exported{c.scenario, name.part, c.arm, name.step, *s})
@@ -110,15 +164,16 @@ func (c *collector) iterationEnds(part int, at time.Duration, ok bool) {
 }
 
 // drop counts an arrival that was not sent, in every step that it would have called.
-func (c *collector) drop(at time.Duration, measured bool) {
+func (c *collector) drop(p *part, at time.Duration, measured bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.parts[0].drop(at)
-	if measured {
-		for i := range c.cells {
-			c.cells[i].dropped++
-			c.watch.drop(i, c.measuredAt(at))
-		}
+	c.parts[p.index].drop(at)
+	if !measured {
+		return
+	}
+	for i := range p.steps {
+		c.cells[p.cell+i].dropped++
+		c.watch.drop(p.cell+i, c.measuredAt(at))
 	}
 }
 
@@ -236,9 +291,12 @@ type timeline struct {
 type window struct {
 	requests, errors int64
 	latency          stats.Coarse
+	held             int64 // the fewest, where known
+	known            bool
 }
 
-func (t *timeline) add(at time.Duration, ok bool, latency time.Duration) {
+// at returns the window of a time.
+func (t *timeline) at(at time.Duration) *window {
 	if t.width == 0 {
 		t.width = windowWidth
 	}
@@ -250,11 +308,29 @@ func (t *timeline) add(at time.Duration, ok bool, latency time.Duration) {
 	for i >= len(t.each) {
 		t.each = append(t.each, window{})
 	}
-	t.each[i].requests++
+	return &t.each[i]
+}
+
+func (t *timeline) add(at time.Duration, ok bool, latency time.Duration) {
+	w := t.at(at)
+	w.requests++
 	if ok {
-		t.each[i].latency.Record(latency)
+		w.latency.Record(latency)
 	} else {
-		t.each[i].errors++
+		w.errors++
+	}
+}
+
+// hold notes that n iterations were held from one time up to another.
+func (t *timeline) hold(from, to time.Duration, n int64) {
+	for from = max(from, 0); from < to; from = (from/t.width + 1) * t.width {
+		t.at(from).hold(n)
+	}
+}
+
+func (w *window) hold(n int64) {
+	if !w.known || n < w.held {
+		w.held, w.known = n, true
 	}
 }
 
@@ -269,6 +345,9 @@ func (t *timeline) double() {
 			merged.requests += next.requests
 			merged.errors += next.errors
 			merged.latency.Merge(&next.latency)
+			if next.known {
+				merged.hold(next.held)
+			}
 		}
 		t.each[i] = merged
 	}
@@ -281,7 +360,7 @@ func (t *timeline) list() []Window {
 		e := &t.each[i]
 		out[i] = Window{
 			Start: time.Duration(i) * t.width, Width: t.width, Requests: e.requests, Errors: e.errors,
-			P50: e.latency.Percentile(0.5), P95: e.latency.Percentile(0.95), P99: e.latency.Percentile(0.99), Max: e.latency.Max(), Latency: e.latency,
+			P50: e.latency.Percentile(0.5), P95: e.latency.Percentile(0.95), P99: e.latency.Percentile(0.99), Max: e.latency.Max(), Latency: e.latency, Held: e.held,
 		}
 	}
 	return out

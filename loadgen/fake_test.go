@@ -112,3 +112,11 @@ func closedPlan(vus int, d time.Duration) *Plan {
 func openPlan(rate float64, d time.Duration) *Plan {
 	return &Plan{Name: "test", Executor: Executor{Kind: Open, Rate: rate, Duration: d}, Steps: []Step{{Name: "exec", Tool: "ssh_exec"}}}
 }
+
+// collectorOf collects for a plan of some steps without a mix.
+func collectorOf(steps []step, begin, end time.Duration) *collector {
+	pt := &part{steps: steps}
+	c := newCollector(&program{parts: []*part{pt}, loads: []workload{{exec: &Executor{}, parts: []*part{pt}, begin: begin, end: end}}})
+	c.turn(turn{measure: begin, to: end})
+	return c
+}

@@ -49,7 +49,7 @@ func (c *planCompiler) files(files []File) []fileSet {
 		seen[filepath.Clean(f.Name)] = true
 		copies := 1
 		if set.perVU {
-			copies = max(1, c.plan.Executor.concurrency())
+			copies = max(1, c.plan.concurrency())
 		}
 		if total += copies * max(1, f.Count); f.Count > maxFiles || total > maxFiles {
 			c.add(path, fmt.Sprintf("the plan has more than %d files", maxFiles), "make fewer, for fewer virtual users or a lower max_in_flight")

@@ -159,7 +159,10 @@ func (t Threshold) measure(f figures) (value float64, ok bool) {
 	case "offered":
 		return c.OfferedRate, c.OfferedRate > 0
 	case "held":
-		return 0, false
+		if c.Held == nil {
+			return 0, false
+		}
+		return float64(*c.Held), true
 	case "dropped":
 		return float64(c.Dropped), c.Requests+c.Dropped > 0
 	}

@@ -206,19 +206,17 @@ func (x *execution) observe() (end func()) {
 	quit := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if !waitFor(quit, x.begin-x.now()) {
+		if !waitFor(quit, x.turn.measure-x.now()) {
 			return
 		}
 		x.observer.resume()
-		waitFor(quit, x.end-x.now())
+		waitFor(quit, x.turn.to-x.now())
 		x.observer.pause()
 	})
 	return func() {
 		close(quit)
 		wg.Wait()
 		endLoad()
-		calls, _ := x.coll.counts()
-		x.r.health.calls += calls
 	}
 }
 

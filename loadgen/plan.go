@@ -54,7 +54,7 @@ type Executor struct {
 	Arrivals        Arrivals        // open: "" means Constant
 	Stages          []Stage         // open: the rate, closed: the virtual users as they change over the measured time; replaces Rate or VUs, and Duration
 	Start           float64         // what the first stage starts from, and what the warm-up runs at
-	Trace           []time.Duration // open: when arrivals come, from the start of the measured time, ascending; replaces Rate
+	Trace           []time.Duration // open: when arrivals come, from the start of the warm-up, ascending; replaces Rate
 	ThinkTime       ThinkTime       // closed: pause of a virtual user between its iterations
 	Holders         int             // occupancy: iterations held open at once, at least 1; taken evenly over the warm-up
 	MaxInFlight     int             // open: an arrival that finds this many under way is dropped and counted; 0 means DefaultMaxInFlight
@@ -177,6 +177,13 @@ type Arm struct {
 	Driver       *ArmDriver     // nil takes the run's own driver
 	ServerConfig map[string]any // merged over the configuration file given to the run; nil changes nothing
 }
+
+// The values that an ArmDriver's fields may have.
+var (
+	DriverKinds = []string{"stdio", "http", "inprocess", "raw-ssh", "mcp-noop"}
+	Protocols   = []string{"2025-11-25", "2026-07-28"}
+	SessionUses = []string{"shared", "per-vu", "per-call"}
+)
 
 // ArmDriver is the way to the server that an arm takes. A zero field leaves what the run has.
 type ArmDriver struct {

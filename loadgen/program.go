@@ -6,13 +6,17 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
+	"time"
 )
 
 // program is a plan compiled: its arguments and checks parsed, ready to be run without any further mistake.
 type program struct {
-	files                  []fileSet
-	setup, steps, teardown []step
-	saved                  int // variables that steps save
+	files           []fileSet
+	setup, teardown []step
+	parts           []*part
+	loads           []workload
+	holds           time.Duration // how long an iteration may pause in Hold steps
 }
 
 // step is a Step compiled.
@@ -70,13 +74,20 @@ func (st *step) settle(a *answer, rendered any, v *vars) {
 	}
 }
 
-// ready reports whether every variable in the step has been saved.
+// ready reports whether every variable in the step has been saved, and the session that it ends was opened.
 func (st *step) ready(v *vars) bool {
+	if s, ok := st.action.(*sessionStep); ok && s.what != SessionOpen && v.user.own == nil {
+		return false
+	}
 	return !slices.ContainsFunc(st.needs, func(i int) bool { return v.saved[i] == nil })
 }
 
 func (prog *program) uses(name string) bool {
-	for _, list := range [][]step{prog.setup, prog.steps, prog.teardown} {
+	lists := [][]step{prog.setup, prog.teardown}
+	for _, pt := range prog.parts {
+		lists = append(lists, pt.steps)
+	}
+	for _, list := range lists {
 		if slices.ContainsFunc(list, func(st step) bool { return st.action.uses(name) }) {
 			return true
 		}
@@ -90,20 +101,21 @@ func (p *Plan) Uses(variable string) bool {
 	return err == nil && prog.uses(variable)
 }
 
-// iteration compiles Plan.Steps, each of which may use what those before it save.
-func (c *planCompiler) iteration(steps []Step, files []fileSet) (out []step, saved int) {
+// iteration compiles the steps of a part, each of which may use what those before it save. list is the path of their list.
+func (c *planCompiler) iteration(list string, steps []Step, e *Executor, files []fileSet) (out []step, saved int) {
 	if len(steps) == 0 {
-		c.add("steps", "the plan does nothing", "add at least one step")
+		c.add(list, "the plan does nothing", "add at least one step")
 		return nil, 0
 	}
-	if first := &steps[0]; c.plan.Executor.Kind == Open && first.unmeasured() {
-		c.add("steps[0]", "an open executor measures from the schedule, and its first step is not measured",
+	if first := &steps[0]; e.Kind == Open && first.unmeasured() {
+		c.add(list+"[0]", "an open executor measures from the schedule, and its first step is not measured",
 			"begin with a measured step, or use the closed executor")
 	}
+	c.sessions(list, steps)
 	out = make([]step, len(steps))
 	sc := scope{saved: map[string]int{}, feeds: c.known}
 	for i := range steps {
-		path := fmt.Sprintf("steps[%d]", i)
+		path := fmt.Sprintf("%s[%d]", list, i)
 		out[i] = c.step(path, &steps[i], sc, files)
 		c.save(path, &steps[i], &out[i], sc)
 	}
@@ -111,7 +123,7 @@ func (c *planCompiler) iteration(steps []Step, files []fileSet) (out []step, sav
 }
 
 // unmeasured reports whether the step has no cell.
-func (s *Step) unmeasured() bool { return s.Unmeasured || s.Write != nil }
+func (s *Step) unmeasured() bool { return s.Unmeasured || s.Write != nil || s.Hold != 0 }
 
 // toolCalls compiles Plan.Setup and Plan.Teardown.
 func (c *planCompiler) toolCalls(list string, steps []Step) []step {
@@ -121,8 +133,8 @@ func (c *planCompiler) toolCalls(list string, steps []Step) []step {
 		for _, f := range []struct {
 			name string
 			set  bool
-		}{{"tcp", s.TCP != nil}, {"write", s.Write != nil}, {"save", len(s.Save) > 0}, {"always", s.Always}, {"measured", s.Unmeasured},
-			{"cancel_after", s.CancelAfter != 0}, {"progress", s.Progress}} {
+		}{{"tcp", s.TCP != nil}, {"write", s.Write != nil}, {"session", s.Session != ""}, {"hold", s.Hold != 0}, {"save", len(s.Save) > 0}, {"always", s.Always},
+			{"measured", s.Unmeasured}, {"cancel_after", s.CancelAfter != 0}, {"progress", s.Progress}} {
 			if f.set {
 				c.add(path+"."+f.name, list+" takes plain tool calls", "leave it out, or move the step to steps")
 			}
@@ -137,17 +149,28 @@ func (c *planCompiler) step(path string, s *Step, sc scope, files []fileSet) ste
 		c.add(path+".name", "the step has no name", "name it; its figures are reported under the name")
 	}
 	st := step{name: s.Name, always: s.Always, unmeasured: s.unmeasured()}
-	switch {
-	case s.Tool != "" && s.TCP == nil && s.Write == nil:
-		st.action = c.toolCall(path, s, sc)
-	case s.TCP != nil && s.Tool == "" && s.Write == nil:
-		st.action = c.tcp(path, s, sc)
-	case s.Write != nil && s.Tool == "" && s.TCP == nil:
-		st.action = c.write(path, s, files)
-	case s.Tool == "" && s.TCP == nil && s.Write == nil:
-		c.add(path+".tool", "the step does nothing", "name a tool, such as ssh_exec, or give it tcp or write")
+	var does []string
+	for _, a := range []struct {
+		name    string
+		set     bool
+		compile func() action
+	}{
+		{"tool", s.Tool != "", func() action { return c.toolCall(path, s, sc) }},
+		{"tcp", s.TCP != nil, func() action { return c.tcp(path, s, sc) }},
+		{"write", s.Write != nil, func() action { return c.write(path, s, files) }},
+		{"session", s.Session != "", func() action { return c.session(path, s) }},
+		{"hold", s.Hold != 0, func() action { return c.hold(path, s) }},
+	} {
+		if a.set {
+			does, st.action = append(does, a.name), a.compile()
+		}
+	}
+	switch len(does) {
+	case 0:
+		c.add(path+".tool", "the step does nothing", "name a tool, such as ssh_exec, or give it tcp, write, session or hold")
+	case 1:
 	default:
-		c.add(path, "the step does several things", "keep one of tool, tcp and write")
+		c.add(path, "the step does several things", "keep one of "+strings.Join(does, ", "))
 	}
 	if st.action == nil {
 		return st
@@ -187,17 +210,21 @@ func (c *planCompiler) save(path string, s *Step, st *step, sc scope) {
 	}
 }
 
-// names finds steps that share one, and returns the names of those that are measured.
-func (c *planCompiler) names(steps []Step) (measured map[string]bool) {
-	measured = map[string]bool{}
+// names finds steps of a part that share one, and notes what thresholds and the target may speak of: measured steps, parts, and a step of a
+// part as PART.STEP.
+func (c *planCompiler) names(list, part string, steps []Step, measured map[string]bool) {
 	known := map[string]bool{}
 	for i := range steps {
 		name := steps[i].Name
 		if name != "" && known[name] {
-			c.add(fmt.Sprintf("steps[%d].name", i), fmt.Sprintf("step %q occurs twice", name), "give each step its own name")
+			c.add(fmt.Sprintf("%s[%d].name", list, i), fmt.Sprintf("step %q occurs twice", name), "give each step its own name")
 		}
 		known[name] = true
-		measured[name] = measured[name] || !steps[i].unmeasured()
+		if !steps[i].unmeasured() {
+			measured[name] = true
+			if part != "" {
+				measured[part], measured[part+"."+name] = true, true
+			}
+		}
 	}
-	return measured
 }

@@ -143,11 +143,10 @@ func (p *progress) count(x *execution) {
 	var parts []Live
 	p.now.Live, parts = x.coll.live(now)
 	p.now.ServerCPU, p.now.ServerRSS, p.now.ServerKnown = x.observer.live()
-	switch limit := x.r.plan.Executor.Iterations; {
-	case p.now.Total > 0:
+	if p.now.Total > 0 {
 		p.now.Done = min(1, now.Seconds()/p.now.Total.Seconds())
-	case limit > 0:
-		p.now.Done = min(1, float64(x.measured.Load())/float64(limit))
+	} else {
+		p.now.Done = x.iterated()
 	}
 	groups := slices.Clone(p.now.Groups) // those handed out stay as they are
 	p.now.Offered = 0

@@ -354,7 +354,7 @@ func TestTimeline(t *testing.T) {
 }
 
 func TestErrorCodesAreBounded(t *testing.T) {
-	c := newCollector(make([]step, 1), 0, forever)
+	c := collectorOf(make([]step, 1), 0, forever)
 	for i := range 1000 {
 		c.add(&Sample{Outcome: fmt.Sprint("CODE", i)}, true, strings.Repeat("é", 1000))
 	}
@@ -395,7 +395,7 @@ func TestPauseP99(t *testing.T) {
 }
 
 func BenchmarkCollector(b *testing.B) {
-	c := newCollector(make([]step, 1), 0, forever)
+	c := collectorOf(make([]step, 1), 0, forever)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		s := Sample{Timing: Timing{Queue: 1000, Channel: 2000, Remote: 300_000, Reused: true}}

@@ -13,7 +13,8 @@ type Result struct {
 	Elapsed     time.Duration
 	Interrupted bool              // the context ended first; the cells hold what ran until then
 	Aborted     string            // the threshold that ended the run and how it was missed; the cells hold what ran until then
-	Cells       []Cell            // one per arm and measured step, in that order; one for an unmeasured step too if it failed
+	Cells       []Cell            // one per arm, part and measured step, in that order; one for an unmeasured step too if it failed
+	Ratios      []Ratio           // of each arm's cells to those of the first arm, where there are several
 	Thresholds  []ThresholdResult // of the first arm; one for each step that a threshold speaks of
 	Grade       *Grade            // nil when the plan has no Target
 	Generator   GeneratorHealth
@@ -46,6 +47,7 @@ type Cell struct {
 	Reused       int64             // successes whose connection was open already
 	ErrorSamples map[string]string // one message for each error code, for the report
 	Windows      []Window
+	Held         *int64     // the fewest iterations of an occupancy that were held at once; nil but for the step that takes
 	Server       *Resources // of the whole arm; nil where nothing about the server is known
 }
 
@@ -58,6 +60,14 @@ func (c *Cell) errorCount() int64 {
 	return n
 }
 
+// Ratio compares a cell with the one of the same part and step under the first arm.
+type Ratio struct {
+	Step, Part string
+	Arm, Base  string
+	Statistic  string  // "p50", "p95" or "p99" of the latency, or "rate"
+	Ratio      float64 // the arm's value over the base's, above 0
+}
+
 // Window is a stretch of measured time, for charts over time. Widths are equal; the width doubles so that at most 300 remain.
 type Window struct {
 	Start              time.Duration
@@ -65,6 +75,7 @@ type Window struct {
 	Requests           int64
 	Errors             int64
 	P50, P95, P99, Max time.Duration
+	Held               int64        // the fewest iterations of an occupancy that were held at once
 	Latency            stats.Coarse // of successes
 }
 

@@ -38,8 +38,8 @@ const (
 	teardownTimeout  = 30 * time.Second
 )
 
-// Run measures a plan: it makes the plan's files, then for each arm opens a driver and sessions, runs the setup, the warm-up and the
-// measured time, lets calls under way finish, and runs the teardown.
+// Run measures a plan: it makes the plan's files, opens a driver and sessions for each arm and runs its setup, runs the warm-up and the
+// measured time of all arms, lets calls under way finish, and runs the teardown. Several arms take turns, so that only one is loaded at a time.
 //
 // When ctx ends, no new call starts, those under way get two seconds, the teardown still runs, and the Result holds what was measured and
 // says Interrupted. Calls that fail, even all of them, are part of the Result. The error is non-nil, and the Result nil, when the plan is
@@ -52,28 +52,15 @@ func Run(ctx context.Context, p *Plan, open Opener, opts Options) (*Result, erro
 	if err := opts.complete(prog, p); err != nil {
 		return nil, err
 	}
-	if err := makeFiles(opts.WorkDir, p.Seed, prog.files, p.Executor.concurrency()); err != nil {
+	if err := makeFiles(opts.WorkDir, p.Seed, prog.files, p.concurrency()); err != nil {
 		return nil, err
 	}
 	r := &runner{plan: p, prog: prog, opts: opts, open: open, health: startHealth(p)}
 	r.progress.start(p.Name, len(r.arms()), opts.Progress)
 	defer r.progress.stop()
 	res := &Result{Plan: p, Started: time.Now()}
-	for i, arm := range r.arms() {
-		if ctx.Err() != nil {
-			res.Interrupted = true
-			break
-		}
-		r.progress.arm(i, arm.Name)
-		cells, interrupted, err := r.arm(ctx, arm)
-		if err != nil {
-			return nil, armError(arm, err)
-		}
-		res.Cells = append(res.Cells, cells...)
-		res.Interrupted = res.Interrupted || interrupted
-		if res.Aborted = r.watch.why(); res.Aborted != "" {
-			break
-		}
+	if err := r.measure(ctx, res); err != nil {
+		return nil, err
 	}
 	res.Elapsed = time.Since(res.Started)
 	r.judge(res)
@@ -138,7 +125,9 @@ func (r *runner) arms() []Arm {
 
 // judge adds the thresholds, the grade and the generator's health to a finished result.
 func (r *runner) judge(res *Result) {
-	first := firstArm(res.Cells)
+	arms := r.arms()
+	first := ofArm(res.Cells, arms[0].Name)
+	res.Ratios = ratios(res.Cells, arms[0].Name)
 	res.Generator = r.health.report()
 	cpu := -1.0
 	if res.Elapsed > 0 {
@@ -148,143 +137,56 @@ func (r *runner) judge(res *Result) {
 	res.Grade = gradeTarget(r.plan.Target, first)
 }
 
-// firstArm returns the leading cells of one arm.
-func firstArm(cells []Cell) []Cell {
+// ofArm returns the cells of one arm.
+func ofArm(cells []Cell, arm string) []Cell {
+	var out []Cell
 	for i := range cells {
-		if cells[i].Arm != cells[0].Arm {
-			return cells[:i]
+		if cells[i].Arm == arm {
+			out = append(out, cells[i])
 		}
 	}
-	return cells
+	return out
 }
 
-// arm measures one arm with a driver of its own.
-func (r *runner) arm(ctx context.Context, arm Arm) (cells []Cell, interrupted bool, err error) {
-	driver, err := r.open(ctx, arm)
-	if err != nil {
-		return nil, ctx.Err() != nil, unlessInterrupted(ctx, fmt.Errorf("open driver: %w", err))
-	}
+// measure opens every arm, runs them in turn, and adds what they measured to the result.
+func (r *runner) measure(ctx context.Context, res *Result) error {
+	var arms []*execution
 	defer func() {
-		if err := driver.Close(); err != nil {
-			r.opts.Log.Warn("closing the driver failed", "arm", arm.Name, "err", err)
+		for _, x := range arms {
+			x.close()
 		}
 	}()
-	sessions, err := r.openSessions(ctx, driver)
-	defer func() {
-		for _, s := range sessions {
-			_ = s.Close() // the driver's Close reports what matters
+	for i, arm := range r.arms() {
+		if ctx.Err() != nil {
+			res.Interrupted = true
+			return nil
 		}
-	}()
-	if err != nil {
-		return nil, ctx.Err() != nil, unlessInterrupted(ctx, err)
-	}
-	defer r.teardown(ctx, sessions[0])
-	if err := r.setup(ctx, sessions[0]); err != nil {
-		return nil, ctx.Err() != nil, unlessInterrupted(ctx, err)
-	}
-	x := newExecution(r, sessions)
-	x.observer = startObserver(driver, sessions[0])
-	defer x.observer.stop()
-	x.coll.export, x.coll.scenario, x.coll.arm = r.opts.Export, r.plan.Name, arm.Name
-	if r.watch == nil {
-		x.coll.watch = newWatch(r.plan.Thresholds, x.coll.names)
-		r.watch = x.coll.watch
-	}
-	r.progress.measuring(x)
-	guarded, release := x.guard(ctx)
-	interrupted = x.run(guarded)
-	release()
-	x.coll.close(x.measuredTime())
-	return x.cells(arm.Name, driver.Info()), interrupted && ctx.Err() != nil, nil
-}
-
-// unlessInterrupted drops an error that comes of the run's own end.
-func unlessInterrupted(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-// openSessions opens what the executor needs. Sessions opened before a failure are returned with it.
-func (r *runner) openSessions(ctx context.Context, d Driver) ([]Session, error) {
-	e := &r.plan.Executor
-	n := e.Sessions
-	switch {
-	case n > 0:
-	case e.Kind == Closed:
-		n = e.VUs
-	default:
-		n = min(DefaultSessions, e.maxInFlight())
-	}
-	var out []Session
-	for range n {
-		s, err := d.Open(ctx)
-		if err != nil {
-			return out, fmt.Errorf("open session %d of %d: %w", len(out)+1, n, err)
-		}
-		out = append(out, s)
-	}
-	return out, nil
-}
-
-func (e *Executor) maxInFlight() int {
-	if e.MaxInFlight == 0 {
-		return DefaultMaxInFlight
-	}
-	return e.MaxInFlight
-}
-
-// concurrency is how many iterations may be under way at once.
-func (e *Executor) concurrency() int {
-	if e.Kind == Closed {
-		return e.VUs
-	}
-	return e.maxInFlight()
-}
-
-func (r *runner) setup(ctx context.Context, s Session) error {
-	r.progress.phase(PhaseSetup)
-	return r.once(ctx, s, "setup", r.prog.setup)
-}
-
-// teardown runs with time of its own, since an interrupt must not keep it from cleaning up.
-func (r *runner) teardown(ctx context.Context, s Session) {
-	r.progress.phase(PhaseTeardown)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownTimeout)
-	defer cancel()
-	for i := range r.prog.teardown {
-		if err := r.once(ctx, s, "teardown", r.prog.teardown[i:i+1]); err != nil {
-			r.opts.Log.Warn("cleaning up failed", "err", err)
+		r.progress.arm(i, arm.Name)
+		x := newExecution(r, arm, r.remoteDir(i))
+		arms = append(arms, x)
+		if err := x.open(ctx, r.open); ctx.Err() != nil {
+			res.Interrupted = true // an error comes of that
+			return nil
+		} else if err != nil {
+			return armError(arm, err)
 		}
 	}
-}
-
-// once calls steps in order up to the first that fails, each for every profile if it names one.
-func (r *runner) once(ctx context.Context, s Session, list string, steps []step) error {
-	for i := range steps {
-		profiles := r.opts.Profiles
-		if !steps[i].action.uses("profile") {
-			profiles = []string{""}
-		}
-		for _, profile := range profiles {
-			v := r.vars(profile)
-			a := steps[i].run(ctx, s, steps[i].action.render(&v), &v)
-			if a.outcome != "" {
-				return fmt.Errorf("%s step %s (%v%s): %s: %s", list, steps[i].name, steps[i].action, on(profile), a.outcome, a.message)
-			}
+	arms[0].coll.watch = newWatch(r.plan.Thresholds, arms[0].coll.names)
+	r.watch = arms[0].coll.watch
+	res.Interrupted = r.alternate(ctx, arms)
+	for _, x := range arms {
+		if x.turn != (turn{}) {
+			res.Cells = append(res.Cells, x.cells()...)
 		}
 	}
+	res.Aborted = r.watch.why()
 	return nil
 }
 
-func (r *runner) vars(profile string) vars {
-	return vars{profile: profile, workDir: r.opts.WorkDir, remoteDir: r.opts.RemoteDir, run: r.opts.Vars}
-}
-
-func on(profile string) string {
-	if profile == "" {
-		return ""
+// remoteDir is ${remote_dir} under an arm. Several arms have one each, so that none finds what another left.
+func (r *runner) remoteDir(arm int) string {
+	if len(r.arms()) == 1 || r.opts.RemoteDir == "" {
+		return r.opts.RemoteDir
 	}
-	return " on " + profile
+	return fmt.Sprintf("%s-%d", r.opts.RemoteDir, arm+1)
 }

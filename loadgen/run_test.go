@@ -177,7 +177,6 @@ func TestInterrupt(t *testing.T) {
 					start := time.Now()
 					p := *p
 					p.Teardown = []Step{{Name: "clean", Tool: "clean"}}
-					p.Arms = []Arm{{Name: "one"}, {Name: "two"}}
 					d := &fakeDriver{answer: takes(callTime)}
 					d.answer = func(inner func(context.Context, Call) (Reply, error)) func(context.Context, Call) (Reply, error) {
 						return func(ctx context.Context, c Call) (Reply, error) {
@@ -193,7 +192,7 @@ func TestInterrupt(t *testing.T) {
 						t.Errorf("the teardown has no time of its own: %s", &log)
 					}
 					if !res.Interrupted || len(res.Cells) != 1 {
-						t.Fatalf("interrupted %v, %d cells, want the first arm's", res.Interrupted, len(res.Cells))
+						t.Fatalf("interrupted %v, %d cells, want one", res.Interrupted, len(res.Cells))
 					}
 					if took := time.Since(start); took > 5050*time.Millisecond+interruptTimeout {
 						t.Errorf("took %v", took)
@@ -343,29 +342,6 @@ func TestInterruptedBeforeStart(t *testing.T) {
 	if res := run(t, ctx, closedPlan(1, time.Second), d, Options{}); !res.Interrupted || len(res.Cells) != 0 {
 		t.Errorf("%+v", res)
 	}
-}
-
-func TestArmsRunInTurn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := closedPlan(1, time.Second)
-		p.Arms = []Arm{{Name: "a"}, {Name: "b"}}
-		d := &fakeDriver{answer: takes(10 * time.Millisecond)}
-		var arms []string
-		open := func(ctx context.Context, arm Arm) (Driver, error) {
-			if d.open.Load() != 0 {
-				t.Error("the arm before is still open")
-			}
-			arms = append(arms, arm.Name)
-			return d.opener(ctx, arm)
-		}
-		res, err := Run(t.Context(), p, open, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if fmt.Sprint(arms) != "[a b]" || len(res.Cells) != 2 || res.Cells[0].Arm != "a" || res.Cells[1].Arm != "b" || res.Cells[1].Requests != 100 {
-			t.Errorf("arms %v, cells %d", arms, len(res.Cells))
-		}
-	})
 }
 
 func TestProgress(t *testing.T) {

@@ -117,7 +117,7 @@ func TestUnmeasuredStepThatFailsHasACell(t *testing.T) {
 }
 
 func TestUnmeasuredStepIsNotInTheProgress(t *testing.T) {
-	c := newCollector([]step{{unmeasured: true}, {}}, 0, time.Second)
+	c := collectorOf([]step{{unmeasured: true}, {}}, 0, time.Second)
 	c.add(&Sample{Step: 0, End: time.Minute}, true, "")
 	if live, _ := c.live(time.Minute); live.Requests != 0 || live.P50 != 0 {
 		t.Errorf("%+v", live)
@@ -134,9 +134,8 @@ func TestFirstArmIsJudged(t *testing.T) {
 		p.Arms = []Arm{{Name: "fast"}, {Name: "slow"}}
 		p.Target = &Target{Target: 50 * time.Millisecond, Acceptable: time.Minute}
 		p.Thresholds = []Threshold{{Metric: "p95", Op: "<", Value: 5e7}}
-		d := &fakeDriver{}
 		open := func(ctx context.Context, arm Arm) (Driver, error) {
-			d.answer = takes(map[string]time.Duration{"fast": 10 * time.Millisecond, "slow": 50 * time.Millisecond}[arm.Name])
+			d := &fakeDriver{answer: takes(map[string]time.Duration{"fast": 10 * time.Millisecond, "slow": 50 * time.Millisecond}[arm.Name])}
 			return d.opener(ctx, arm)
 		}
 		res, err := Run(t.Context(), p, open, Options{})
@@ -409,7 +408,7 @@ func TestWriteChangesExactlyAsManyFilesAsAsked(t *testing.T) {
 	var picked []string
 	for n := range int64(2) {
 		before := tree(t, dir)
-		a := prog.steps[1].action.perform(t.Context(), nil, &writeRequest{dir: dir, iteration: n})
+		a := prog.parts[0].steps[1].action.perform(t.Context(), nil, &writeRequest{dir: dir, iteration: n})
 		if a.outcome != "" {
 			t.Fatal(a.message)
 		}

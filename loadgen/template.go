@@ -15,6 +15,7 @@ type vars struct {
 	workDir   string
 	remoteDir string
 	run       map[string]any // Options.Vars
+	user      *user          // whose iteration it is; nil for steps of setup and teardown
 	saved     []any          // by earlier steps, in the order of scope.saved; nil where a step has not run
 }
 

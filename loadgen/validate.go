@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -62,16 +63,19 @@ func compilePlan(p *Plan) (*program, error) {
 	if p.Name == "" {
 		c.add("name", "the plan has no name", "name the scenario, such as ssh-exec")
 	}
-	c.executor(&p.Executor)
 	if p.MaxLateness < 0 {
 		c.add("max_lateness", fmt.Sprintf("%v is negative", p.MaxLateness), "set 10ms or so, or leave it out")
 	}
 	c.known = c.feeds(p.Feeds)
 	prog := &program{files: c.files(p.Files)}
 	prog.setup, prog.teardown = c.toolCalls("setup", p.Setup), c.toolCalls("teardown", p.Teardown)
-	prog.steps, prog.saved = c.iteration(p.Steps, prog.files)
-	measured := c.names(p.Steps)
-	c.arms(p.Arms)
+	c.mix(prog)
+	measured := map[string]bool{}
+	c.names("steps", "", p.Steps, measured)
+	for i := range p.Mix {
+		c.names(fmt.Sprintf("mix[%d].steps", i), p.Mix[i].Name, p.Mix[i].Steps, measured)
+	}
+	c.arms(p)
 	c.thresholds(p.Thresholds, measured)
 	c.target(p.Target, measured)
 	if len(c.errs) > 0 {
@@ -80,66 +84,40 @@ func compilePlan(p *Plan) (*program, error) {
 	return prog, nil
 }
 
-func (c *planCompiler) executor(e *Executor) {
-	switch e.Kind {
-	case Closed:
-		if e.VUs < 1 {
-			c.add("executor.vus", fmt.Sprintf("a closed executor needs virtual users, not %d", e.VUs), "set vus to 1 or more")
-		}
-		if e.Rate != 0 {
-			c.add("executor.rate", "a closed executor has no rate", "leave rate out, or use the open executor")
-		}
-		if e.MaxInFlight != 0 {
-			c.add("executor.max_in_flight", "a closed executor has as many calls in flight as vus", "leave max_in_flight out")
-		}
-	case Open:
-		c.openExecutor(e)
-	default:
-		c.add("executor.kind", fmt.Sprintf("unknown executor %q", e.Kind), "use closed or open")
-	}
-	if e.Sessions < 0 {
-		c.add("executor.sessions", "the number of sessions is negative", "leave sessions out or set it to 1 or more")
-	}
-	if e.Iterations < 0 {
-		c.add("executor.iterations", "the number of iterations is negative", "leave iterations out or set it to 1 or more")
-	}
-	if e.Warmup < 0 {
-		c.add("executor.warmup", "the warm-up is negative", "set it to 0s or more")
-	}
-	if e.Duration < 0 || e.Duration == 0 && e.Iterations <= 0 {
-		c.add("executor.duration", fmt.Sprintf("nothing is measured in %v", e.Duration), "set a duration such as 15s")
-	}
-}
-
-func (c *planCompiler) openExecutor(e *Executor) {
-	switch {
-	case !(e.Rate > 0 && e.Rate <= maxRate):
-		c.add("executor.rate", fmt.Sprintf("an open executor cannot run at rate %v", e.Rate),
-			fmt.Sprintf("set rate to the arrivals per second, above 0 and up to %d", maxRate))
-	case e.Duration > 0 && e.Warmup >= 0 && arrivals(e.Rate, e.Warmup+e.Duration) == arrivals(e.Rate, e.Warmup):
-		c.add("executor.rate", fmt.Sprintf("no arrival falls in the measured %v at rate %v", e.Duration, e.Rate), "raise the rate or the duration")
-	}
-	if e.MaxInFlight < 0 || e.MaxInFlight > maxSlots {
-		c.add("executor.max_in_flight", fmt.Sprintf("%d is out of range", e.MaxInFlight), fmt.Sprintf("use 1 to %d, or leave it out", maxSlots))
-	}
-	if e.VUs != 0 {
-		c.add("executor.vus", "an open executor has no virtual users", "leave vus out, or use the closed executor")
-	}
-	if e.Iterations > 0 {
-		c.add("executor.iterations", "an open executor runs by duration", "leave iterations out, or use the closed executor")
-	}
-}
-
-func (c *planCompiler) arms(arms []Arm) {
+func (c *planCompiler) arms(p *Plan) {
 	seen := map[string]bool{}
-	for i, a := range arms {
+	for i, a := range p.Arms {
 		path := fmt.Sprintf("arms[%d].name", i)
-		if a.Name == "" && len(arms) > 1 {
+		if a.Name == "" && len(p.Arms) > 1 {
 			c.add(path, "the arm has no name", "name each arm where there are several")
 		} else if seen[a.Name] {
 			c.add(path, fmt.Sprintf("arm %q occurs twice", a.Name), "give each arm its own name")
 		}
 		seen[a.Name] = true
+		if a.Driver != nil {
+			c.armDriver(fmt.Sprintf("arms[%d].driver", i), a.Driver)
+		}
+	}
+	if p.Slice < 0 || p.Slice > 0 && p.Slice < minSlice {
+		c.add("slice", fmt.Sprintf("%v is no time to measure in", p.Slice), fmt.Sprintf("use %v or more", minSlice))
+	}
+}
+
+func (c *planCompiler) armDriver(path string, d *ArmDriver) {
+	for _, f := range []struct {
+		name, value string
+		known       []string
+	}{
+		{"kind", d.Kind, DriverKinds},
+		{"protocol", d.Protocol, Protocols},
+		{"sessions", d.Sessions, SessionUses},
+	} {
+		if f.value != "" && !slices.Contains(f.known, f.value) {
+			c.add(path+"."+f.name, fmt.Sprintf("unknown %s %q", f.name, f.value), "use one of "+strings.Join(f.known, ", "))
+		}
+	}
+	if d.ReadRate < 0 {
+		c.add(path+".read_rate", "the rate is negative", "set it to bytes per second, or leave it out")
 	}
 }
 

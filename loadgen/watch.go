@@ -165,7 +165,7 @@ func (c *collector) judge(now time.Duration) {
 	if now < c.begin || now >= c.end {
 		return
 	}
-	at := now - c.begin
+	at := c.past + now - c.begin
 	c.watch.reach(at)
 	if slices.ContainsFunc(c.watch.thresholds, func(t Threshold) bool { return t.Abort && t.Window == 0 }) {
 		var cells []Cell
@@ -191,7 +191,7 @@ func (c *collector) close(measured time.Duration) {
 
 // measuredAt is where in the measured time something that happened at an offset of the arm counts.
 func (c *collector) measuredAt(at time.Duration) time.Duration {
-	return max(0, min(at, c.end-1)-c.begin)
+	return c.past + max(0, min(at, c.end-1)-c.begin)
 }
 
 // planned is the length of the measured time as planned; 0 where iterations alone end it.

@@ -154,7 +154,6 @@ func TestThresholdEndsTheRun(t *testing.T) {
 				p := closedPlan(1, 30*time.Second)
 				p.Executor.Warmup = 2 * time.Second
 				p.Thresholds = []Threshold{tt.th}
-				p.Arms = []Arm{{Name: "a"}, {Name: "b"}}
 				begin := time.Now()
 				d := &fakeDriver{answer: func(ctx context.Context, c Call) (Reply, error) {
 					at := time.Since(begin)
@@ -169,7 +168,7 @@ func TestThresholdEndsTheRun(t *testing.T) {
 				}}
 				res := run(t, t.Context(), p, d, Options{})
 				if tt.measured == 0 {
-					if res.Aborted != "" || !res.Thresholds[0].OK || len(res.Cells) != 2 {
+					if res.Aborted != "" || !res.Thresholds[0].OK || len(res.Cells) != 1 {
 						t.Errorf("ended by %q, thresholds %+v, %d cells", res.Aborted, res.Thresholds, len(res.Cells))
 					}
 					return

@@ -26,7 +26,7 @@ func (c *planCompiler) write(path string, s *Step, files []fileSet) *fileWrite {
 	case w.file == nil:
 		c.add(path+".write.file", fmt.Sprintf("the plan makes no file %q", s.Write.File), "write the name of one of files as it stands there")
 		return w
-	case !w.file.perVU && c.plan.Executor.concurrency() > 1:
+	case !w.file.perVU && c.plan.concurrency() > 1:
 		c.add(path+".write.file", fmt.Sprintf("%q is shared by iterations under way at the same time", s.Write.File),
 			"put ${vu} into its name, or use one virtual user")
 	}
