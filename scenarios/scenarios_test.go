@@ -102,7 +102,7 @@ func TestLoadFile(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	for ref, want := range map[string]string{
 		"ssh-exce":        `did you mean "ssh-exec"?`,
-		"nothing-like-it": "known are rsync-100, sftp-1mb",
+		"nothing-like-it": "known are cancel-release, rsync-100, sftp-1mb",
 		"targets":         "unknown scenario",
 		"":                "unknown scenario",
 	} {
