@@ -109,6 +109,17 @@ func TestServiceIsShownWhereWaitingHidesInIt(t *testing.T) {
 	}
 }
 
+func TestWaitedByMedianAlone(t *testing.T) {
+	short, long := int64(5*time.Millisecond), int64(8*time.Millisecond)
+	s := &result.Scenario{Latency: &result.Distribution{P50: &long}, Service: &result.Distribution{P50: &short}}
+	if !waited(s) {
+		t.Error("a call that waited for 3 of 8 ms did not wait")
+	}
+	if s.Latency.P50 = &short; waited(s) {
+		t.Error("a call that did not wait did")
+	}
+}
+
 func TestFit(t *testing.T) {
 	for _, tt := range []struct {
 		in      string

@@ -50,6 +50,10 @@ func TestBoardIsRedrawnInPlace(t *testing.T) {
 	s := newScreen(100, 30)
 	io.WriteString(s, "$ loadgen run\r\n")
 	p := onScreen(s)
+	more := news(loadgen.PhaseMeasure, 0)
+	more.Groups = append(more.Groups, loadgen.Group{Arm: "gone"}, loadgen.Group{Arm: "too"})
+	more.Groups[0].TopError = "CONNECTION_FAILED"
+	p.update(more)
 	for i := range 11 {
 		p.update(news(loadgen.PhaseMeasure, i))
 	}
