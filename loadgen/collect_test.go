@@ -16,7 +16,7 @@ func sampleAt(i int) *Sample {
 
 // TestCollectorKeepsItsSize takes ten hours' calls, after the first of which nothing more may be allocated.
 func TestCollectorKeepsItsSize(t *testing.T) {
-	c := newCollector([]step{{name: "exec"}}, 0, forever)
+	c := collectorOf([]step{{name: "exec"}}, 0, forever)
 	i := 0
 	add := func() {
 		s := sampleAt(i)
