@@ -86,6 +86,23 @@ func TestWorkersHaveACapacity(t *testing.T) {
 	})
 }
 
+// TestWorkersKeepTheirQueue changes something else while work waits.
+func TestWorkersKeepTheirQueue(t *testing.T) {
+	inVirtualTime(t, "workers: {count: 1, service: 100ms}", func(v virtual) {
+		client := v.dial()
+		var first sync.WaitGroup
+		first.Go(func() { run(v, client, "true", "") })
+		synctest.Wait()
+		setFaults(t, v.host, "{workers: {count: 1, service: 100ms}, max_sessions: 10}")
+		run(v, client, "true", "")
+		v.at(200*ms, "the second command is done")
+		first.Wait()
+		setFaults(t, v.host, "workers: {count: 1, service: 10ms}")
+		run(v, client, "true", "")
+		v.at(210*ms, "one with a faster worker is done")
+	})
+}
+
 func TestExecDelayIsExact(t *testing.T) {
 	inVirtualTime(t, "{exec: {delay: 20ms}, connect: {delay: 5ms}, auth: {delay: 2ms}, sftp: {delay: 3ms}}", func(v virtual) {
 		client := v.dial()
