@@ -13,8 +13,8 @@ import (
 )
 
 func TestEmbeddedScenarios(t *testing.T) {
-	want := []string{"rsync-100", "sftp-1mb", "sftp-tree", "ssh-exec", "ssh-exec-1", "ssh-exec-64", "tunnel-create", "vpn-toggle"}
-	ungraded := []string{"sftp-tree", "ssh-exec-1", "ssh-exec-64"}
+	want := []string{"cancel-release", "rsync-100", "sftp-1mb", "sftp-progress", "sftp-tree", "ssh-exec", "ssh-exec-1", "ssh-exec-64", "tunnel-create", "vpn-toggle"}
+	ungraded := []string{"cancel-release", "sftp-progress", "sftp-tree", "ssh-exec-1", "ssh-exec-64"}
 	got := List()
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
