@@ -16,7 +16,7 @@ import (
 // Without a Window it is judged on the whole measured time. With one it is judged on every full window of that length, one beginning with each
 // second, and the worst of them decides. A call belongs to the second in which it ended, and what ends after the measured time to its last.
 type Threshold struct {
-	Step   string        // the only step judged, as STEP, PART/STEP or PART; empty means each of them
+	Step   string        // the only step judged, as STEP, PART.STEP or PART; empty means each of them
 	Metric string        // see ParseThreshold
 	Op     string        // "<", "<=", ">", ">=" or "=="
 	Value  float64       // nanoseconds for a duration, percent for a share, per second for a rate, bytes for a size, else a count
@@ -135,7 +135,7 @@ func (t Threshold) checkWindow(m metric) error {
 
 // speaksOf reports whether the threshold is about a step.
 func (t Threshold) speaksOf(part, step string) bool {
-	return t.Step == "" || t.Step == step || part != "" && (t.Step == part || t.Step == part+"/"+step)
+	return t.Step == "" || t.Step == step || part != "" && (t.Step == part || t.Step == part+"."+step)
 }
 
 // judge measures the threshold, which has no window, on one cell.

@@ -26,7 +26,7 @@ func TestParseThreshold(t *testing.T) {
 		{"a:b:p50<1µs", Threshold{Step: "a:b", Metric: "p50", Op: "<", Value: 1000}, ""},
 		{" upload : p95 < 1500ms ", Threshold{Step: "upload", Metric: "p95", Op: "<", Value: 1.5e9}, "upload:p95<1.5s"},
 		{"p99<200ms over 10s", Threshold{Metric: "p99", Op: "<", Value: 200e6, Window: 10 * time.Second}, ""},
-		{"a/b:rate>=5/s  over  1m", Threshold{Step: "a/b", Metric: "rate", Op: ">=", Value: 5, Window: time.Minute}, "a/b:rate>=5 over 1m"},
+		{"a.b:rate>=5/s  over  1m", Threshold{Step: "a.b", Metric: "rate", Op: ">=", Value: 5, Window: time.Minute}, "a.b:rate>=5 over 1m"},
 		{"service.p99.9<1s", Threshold{Metric: "service.p99.9", Op: "<", Value: 1e9}, ""},
 		{"timing.queue.p95<=5ms", Threshold{Metric: "timing.queue.p95", Op: "<=", Value: 5e6}, ""},
 		{"first_progress.mean<1s", Threshold{Metric: "first_progress.mean", Op: "<", Value: 1e9}, ""},
@@ -111,7 +111,7 @@ func TestParseThresholdErrors(t *testing.T) {
 
 func FuzzParseThreshold(f *testing.F) {
 	for _, s := range []string{"p95<100ms", "a:p99.9<=1.5s", "error_rate==0%", "rate>1e3", "dropped<=7", "max>=0s", "mean<1h",
-		"p99<200ms over 10s", "a/b:timing.dial.p99.9<1s over 1m30s", "errors.X_1==0 over 1s", "server.rss<1.5GiB", "bytes_rate>1KiB/s over 2s",
+		"p99<200ms over 10s", "a.b:timing.dial.p99.9<1s over 1m30s", "errors.X_1==0 over 1s", "server.rss<1.5GiB", "bytes_rate>1KiB/s over 2s",
 		"generator.cpu<80%", "held>=3", "first_progress.max<1s", "bytes_rate>=0.1TiB/s", "over:over over over"} {
 		f.Add(s)
 	}
@@ -192,7 +192,7 @@ func TestThresholdOnEveryMetric(t *testing.T) {
 		"errors.TIMEOUT==4": "4", "errors.OTHER==0": "0", "error_rate<11%": "10%", "rate>1": "11.0", "offered>1": "12.0", "dropped==3": "3",
 		"bytes_rate>=4KiB/s": "4.0KiB/s", "server.rss<4MiB": "3.0MiB", "server.cpu<50%": "42%", "server.cpu_per_op<2ms": "1.5ms",
 		"server.fds>1": "3145728", "server.goroutines<1": "no data", "generator.cpu<80%": "70%",
-		"big:p50<1h": "1ms", "big/exec:p50<1h": "1ms", "exec:p50<1h": "1ms", "big/other:p50<1h": "no data",
+		"big:p50<1h": "1ms", "big.exec:p50<1h": "1ms", "exec:p50<1h": "1ms", "big.other:p50<1h": "no data",
 	} {
 		th, err := ParseThreshold(expr)
 		if err != nil {

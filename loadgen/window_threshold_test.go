@@ -186,3 +186,36 @@ func TestThresholdEndsTheRun(t *testing.T) {
 		})
 	}
 }
+
+// TestThresholdOnAPart judges a step of one part of a mix, whole and over windows.
+func TestThresholdOnAPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := closedPlan(1, 4*time.Second)
+		p.Steps = nil
+		p.Mix = []Part{
+			{Name: "a", Weight: 1, Steps: []Step{{Name: "exec", Tool: "quick"}}}, {Name: "b", Weight: 1, Steps: []Step{{Name: "exec", Tool: "slow"}}},
+		}
+		for _, expr := range []string{"b.exec:max<1s", "b.exec:max<1s over 2s", "a:max<20ms over 2s", "exec:error_rate<1%"} {
+			th, err := ParseThreshold(expr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Thresholds = append(p.Thresholds, th)
+		}
+		d := &fakeDriver{answer: func(_ context.Context, c Call) (Reply, error) {
+			time.Sleep(map[string]time.Duration{"quick": 10 * time.Millisecond, "slow": 30 * time.Millisecond}[c.Tool])
+			return Reply{}, nil
+		}}
+		var got []string
+		for _, r := range run(t, t.Context(), p, d, Options{}).Thresholds {
+			if !r.OK {
+				t.Errorf("%+v", r)
+			}
+			got = append(got, r.Part+" "+r.Expr)
+		}
+		want := "b b.exec:max<1s, b b.exec:max<1s over 2s, a a:max<20ms over 2s, a exec:error_rate<1%, b exec:error_rate<1%"
+		if text := strings.Join(got, ", "); text != want {
+			t.Errorf("judged %s, want %s", text, want)
+		}
+	})
+}
