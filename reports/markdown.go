@@ -23,9 +23,10 @@ func Markdown(w io.Writer, d *result.Doc) error {
 	mdTargets(b, v.Targets)
 	mdCells(b, v.Cells)
 	mdArms(b, v.Arms)
+	mdServers(b, v.Servers)
 	mdRest(b, v)
 	fmt.Fprint(b, "\n### Run\n")
-	mdList(b, v.About)
+	mdList(b, append(v.About, v.Health))
 	if v.Command != "" {
 		fmt.Fprintf(b, "\nRun it again:\n\n%s", mdCode(v.Command))
 	}
@@ -54,6 +55,14 @@ func mdArms(w io.Writer, rows []armRow) {
 		t.add(r.Scenario, r.Step, r.Base+" → "+r.Arm, r.BaseP50+" → "+r.ArmP50, r.P50, r.BaseP95+" → "+r.ArmP95, r.P95, r.Rate)
 	}
 	t.write(w, "Arms")
+}
+
+func mdServers(w io.Writer, rows []serverRow) {
+	t := mdTable{head: []string{"Scenario", "Part", "Arm", "CPU/op", "CPU", "RSS peak", "Heap", "GC p99", "GCs", "Goroutines", "Threads", "fds", "Sockets"}}
+	for _, r := range rows {
+		t.add(r.Scenario, orNone(r.Part), orNone(r.Arm), r.CPUPerOp, r.CPU, r.RSS, r.Heap, r.GCPause, r.Cycles, r.Goroutines, r.Threads, r.FDs, r.Sockets)
+	}
+	t.write(w, "Server")
 }
 
 func mdRest(w io.Writer, v view) {

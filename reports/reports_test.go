@@ -38,6 +38,12 @@ func execRun() *loadgen.Result {
 		}
 	}
 	pooled, unpooled := cell("pooled", 0, time.Millisecond, 6*time.Millisecond), cell("unpooled", 7, 9*time.Millisecond, 80*time.Millisecond)
+	pooled.Server = &loadgen.Resources{
+		Processes: 1, CPUSPerOp: known(0.000321), CPUPercent: known(6.4), RSSPeakBytes: known(int64(34 << 20)), VMSBytes: known(int64(2 << 30)),
+		Threads: known(int64(9)), FDs: known(int64(18)), Sockets: known(int64(9)), Goroutines: known(int64(40)), HeapBytes: known(int64(5 << 20)),
+		GCCycles: known(int64(22)), GCPauseP99: known(786 * time.Microsecond),
+		Series: &loadgen.ResourceSeries{Width: time.Second, CPUPercent: []float64{6.04, 6.8}, RSSBytes: []int64{33 << 20, 34 << 20}},
+	}
 	unpooled.Errors["CONNECTION_FAILED"] = 7
 	unpooled.ErrorSamples = map[string]string{"CONNECTION_FAILED": "dial 127.0.0.1:22: connection refused"}
 	return &loadgen.Result{
@@ -49,9 +55,14 @@ func execRun() *loadgen.Result {
 		Cells:      []loadgen.Cell{pooled, unpooled},
 		Thresholds: []loadgen.ThresholdResult{{Expr: "error_rate<0.1%", Step: "exec", Value: "0%", OK: true}},
 		Grade:      &loadgen.Grade{Statistic: "p95", Step: "exec", Value: 5750 * time.Microsecond, Band: loadgen.BandTarget, Why: "5.75ms is below 100ms"},
-		Generator:  loadgen.GeneratorHealth{CPU: 9 * time.Second, LatenessP99: time.Millisecond, Valid: true},
+		Generator: loadgen.GeneratorHealth{
+			CPU: 9 * time.Second, LatenessP99: time.Millisecond, Valid: true,
+			CPUPerCall: 208 * time.Microsecond, CPUWait: 0.023, GCPauseP99: 400 * time.Microsecond, MaxStall: 31 * time.Millisecond,
+		},
 	}
 }
+
+func known[T any](v T) *T { return &v }
 
 func sftpRun() *loadgen.Result {
 	cell := func(step string, h *stats.Histogram) loadgen.Cell {

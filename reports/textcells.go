@@ -148,32 +148,10 @@ func (t text) server(d *result.Doc) {
 	figure := func(head string, spare int) column { return column{head: head, optional: true, spare: spare} }
 	tab := table{columns: append(named("Server", "part", "arm"), figure("CPU/op", 0), figure("CPU", 0), figure("RSS peak", 0),
 		figure("heap", 1), figure("GC p99", 2), figure("goroutines", 0), figure("threads", 3), figure("fds", 0), figure("sockets", 4), figure("net/op", 5))}
-	seen := map[string]bool{}
-	for i := range d.Scenarios {
-		s := &d.Scenarios[i]
-		r := s.Server
-		who := []string{clean(s.Name), clean(s.Part), clean(s.Arm)}
-		key := strings.Join(who, "\n") // its steps share the server
-		if !s.Ran() || r == nil || seen[key] {
-			continue
-		}
-		seen[key] = true
-		tab.add(append(who,
-			written(r.CPUSPerOp, func(v float64) string { return Duration(time.Duration(v * float64(time.Second))) }),
-			written(r.CPUPercent, func(v float64) string { return significant(v) + " %" }),
-			written(r.RSSPeakBytes, Size[int64]), written(r.HeapBytes, Size[int64]),
-			written(r.GCPauseP99NS, func(v int64) string { return Duration(time.Duration(v)) }), written(r.Goroutines, whole), written(r.Threads, whole), written(r.FDs, whole),
-			written(r.Sockets, whole), written(r.NetBytesPerOp, Size[float64]))...)
+	for _, r := range serverRows(d) {
+		tab.add(r.Scenario, r.Part, r.Arm, r.CPUPerOp, r.CPU, r.RSS, r.Heap, r.GCPause, r.Goroutines, r.Threads, r.FDs, r.Sockets, r.NetPerOp)
 	}
 	tab.write(t, t.columns)
-}
-
-// written writes a figure that may be absent.
-func written[V any](v *V, write func(V) string) string {
-	if v == nil {
-		return none
-	}
-	return write(*v)
 }
 
 func whole(v int64) string { return fmt.Sprint(v) }
@@ -206,6 +184,15 @@ func generator(d *result.Doc) string {
 	facts = append(facts, "lateness p99 "+Duration(time.Duration(g.LatenessP99NS)), fmt.Sprintf("CPU wait %.1f %%", 100*g.CPUWait))
 	if g.CPUSPerCall > 0 {
 		facts = append(facts, "CPU/call "+Duration(time.Duration(g.CPUSPerCall*float64(time.Second))))
+	}
+	if g.GCPauseP99NS > 0 {
+		facts = append(facts, "GC pause p99 "+Duration(time.Duration(g.GCPauseP99NS)))
+	}
+	if g.MaxStallNS > 0 {
+		facts = append(facts, "longest stall "+Duration(time.Duration(g.MaxStallNS)))
+	}
+	if g.ThrottledNS > 0 {
+		facts = append(facts, "held back by a quota "+Duration(time.Duration(g.ThrottledNS)))
 	}
 	return strings.Join(facts, ", ")
 }

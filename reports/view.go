@@ -25,6 +25,8 @@ type view struct {
 	Remarks  []string // why rows of Targets are acceptable or without data
 	Cells    []cellRow
 	Arms     []armRow
+	Servers  []serverRow
+	Health   string // of the generator
 	Errors   []errorRow
 	Checks   []thresholdRow
 	Missed   int    // of Checks
@@ -84,6 +86,7 @@ func newView(d *result.Doc) view {
 	}
 	v.sayOnce()
 	v.Remarks = remarks(v.Targets)
+	v.Servers, v.Health = serverRows(d), generator(d)
 	if v.Held = fmt.Sprintf("all %d held", len(v.Checks)); v.Missed > 0 {
 		v.Held = fmt.Sprintf("%d of %d failed", v.Missed, len(v.Checks))
 	}
