@@ -8,6 +8,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/audit"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/policy"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
@@ -32,6 +33,8 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 		start := time.Now()
 		c := &call{s: s, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}, reporter: s.newProgress(ctx, req)}
 		c.metadata.Caller = c.str("caller")
+		recorded := c.begin(operation, start)
+		defer recorded.end() // also when fn panics
 		data, err := fn(ctx, c)
 		c.reporter.end()
 		env := Envelope[T]{Success: err == nil, Data: data}
@@ -40,6 +43,7 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 			c.metadata.ErrorCode, c.metadata.RetryAfter = codeOf(err), retryAfter(err)
 		}
 		env.Metadata = c.metadata
+		recorded.outcome = audit.Outcome{Code: string(c.metadata.ErrorCode), Bytes: c.bytes, Duration: time.Since(start)}
 		s.metrics.Record(metrics.Call{
 			Operation: operation, Code: string(c.metadata.ErrorCode), Duration: time.Since(start), Bytes: c.bytes,
 		})

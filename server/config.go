@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +34,8 @@ type Config struct {
 	Caching Caching `yaml:"caching"`
 	Limits  Limits  `yaml:"resource_limits"`
 
+	Audit Audit `yaml:"audit"`
+
 	// DrainTimeout is how long calls under way may go on once the server must stop; 10 s.
 	DrainTimeout Seconds `yaml:"drain_timeout" min:"0.001"`
 
@@ -55,6 +60,29 @@ type Caching struct {
 	ResponseCacheSize int     `yaml:"response_cache_size" min:"1"`    // results of read-only commands; 1000
 	ResponseCacheMB   int     `yaml:"response_cache_mb" min:"1"`      // MiB that they may take together; 64
 	ResponseCacheTTL  Seconds `yaml:"response_cache_ttl" min:"0.001"` // 300 s
+}
+
+// Audit says where the record of every call is kept.
+type Audit struct {
+	Enabled *bool  `yaml:"enabled"` // nil keeps none; Load sets true where nothing says false
+	Path    string `yaml:"path"`    // SQLite file; openaccess-mcp/audit.db in the user's state folder
+}
+
+func (a Audit) enabled() bool { return a.Enabled != nil && *a.Enabled }
+
+// auditPath is in $XDG_STATE_HOME, ~/.local/state, or %LocalAppData%; empty where there is no such place.
+func auditPath() string {
+	state := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(state) {
+		state = os.Getenv("LocalAppData")
+		if home, err := os.UserHomeDir(); runtime.GOOS != "windows" && err == nil {
+			state = filepath.Join(home, ".local", "state")
+		}
+	}
+	if state == "" {
+		return ""
+	}
+	return filepath.Join(state, "openaccess-mcp", "audit.db")
 }
 
 // Limits bounds what the server does at once and uses.
@@ -87,6 +115,7 @@ func defaults() Config {
 		},
 		Caching:      Caching{Enabled: &on, ResponseCacheSize: 1000, ResponseCacheMB: 64, ResponseCacheTTL: 300},
 		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10, CleanupInterval: 300},
+		Audit:        Audit{Enabled: &on, Path: auditPath()},
 		DrainTimeout: 10,
 		Version:      "dev",
 	}
@@ -142,7 +171,7 @@ func (c *Config) keyError(key, message string) error {
 func (c Config) withDefaults() Config {
 	d := defaults()
 	for _, k := range configKeys {
-		if v := k.of(&c); v.IsZero() {
+		if v := k.of(&c); v.IsZero() && k.name != "audit.enabled" { // a library keeps no record unless told to
 			v.Set(k.of(&d))
 		}
 	}

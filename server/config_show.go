@@ -89,7 +89,7 @@ func (c *Config) absolute() {
 		}
 		return path
 	}
-	c.Profiles, c.Secrets = full(c.Profiles), full(c.Secrets)
+	c.Profiles, c.Secrets, c.Audit.Path = full(c.Profiles), full(c.Secrets), full(c.Audit.Path)
 	hosts := make([]string, len(c.KnownHosts))
 	for i, file := range c.KnownHosts {
 		hosts[i] = full(file)

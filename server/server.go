@@ -19,6 +19,7 @@ import (
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/admission"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/audit"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/policy"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
@@ -40,6 +41,7 @@ type Server struct {
 	limits    admission.Limiter
 	memory    admission.Memory
 	responses *responses
+	audit     *audit.Store // nil keeps no record
 	metrics   metrics.Registry
 	tunnels   tunnels
 	vpn       *vpn.Tunnels
@@ -52,7 +54,8 @@ type Server struct {
 	handlers []*mcpserver.StreamableHTTPServer // made by Handler
 }
 
-// New loads the profiles and returns a server that serves nothing yet. The error names every mistake in the profiles.
+// New loads the profiles, opens the audit record where the configuration has one, and returns a server that serves nothing yet; Close ends
+// it. The error names every mistake in the profiles.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -63,6 +66,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, profiles: store, vpn: vpn.New(0), started: time.Now(), local: localUser()}
+	if s.audit, err = s.openAudit(); err != nil {
+		return nil, err
+	}
 	s.pool = pool.New(cfg.Pooling.pool(s.dial))
 	s.responses = newResponses(cfg.Caching)
 	s.memory.Limiter, s.memory.Shrink, s.memory.Report = &s.limits, s.shrink, s.reportMemory
@@ -146,6 +152,9 @@ func (s *Server) Close() {
 	s.tunnels.close()
 	s.pool.Close()
 	s.vpn.Close()
+	if err := s.audit.Close(); err != nil {
+		s.cfg.Logger.Error("closing the audit record", "error", err)
+	}
 }
 
 // actor is who the server holds the caller to be: the user who started it over stdio, and any local process over HTTP.

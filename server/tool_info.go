@@ -76,6 +76,7 @@ type StatsData struct {
 	Waiting    int                          `json:"waiting" jsonschema:"calls waiting for a slot under the limits now"`
 	Memory     MemoryStats                  `json:"memory"`
 	Responses  CacheStats                   `json:"response_cache"`
+	Audit      AuditStats                   `json:"audit"`
 	Operations map[string]metrics.Operation `json:"operations"`
 	Pool       PoolStats                    `json:"pool"`
 }
@@ -103,6 +104,25 @@ func cacheStats(c cache.Stats, enabled bool) CacheStats {
 		s.HitRatio = float64(c.Hits) / float64(all)
 	}
 	return s
+}
+
+// AuditStats is the audit record's part of server_stats.
+type AuditStats struct {
+	Enabled  bool   `json:"enabled"`
+	Written  int64  `json:"written" jsonschema:"records in the file from this process"`
+	Buffered int    `json:"buffered" jsonschema:"records that wait to be written now"`
+	Waiting  int    `json:"waiting" jsonschema:"calls that wait for room in the buffer now"`
+	Failing  bool   `json:"failing" jsonschema:"the file cannot be written now"`
+	Lost     int64  `json:"lost" jsonschema:"records that could not be written"`
+	Error    string `json:"error,omitempty"`
+}
+
+func (s *Server) auditStats() AuditStats {
+	now := s.audit.Stats()
+	return AuditStats{
+		Enabled: s.audit != nil, Written: now.Written, Buffered: now.Buffered, Waiting: now.Waiting, Failing: now.Failing, Lost: now.Lost,
+		Error: now.Error,
+	}
 }
 
 // MemoryStats is the memory's part of server_stats. Sizes are bytes.
@@ -154,7 +174,7 @@ func stats(_ context.Context, c *call) (*StatsData, error) {
 		Version: c.s.cfg.Version, UptimeS: time.Since(c.s.started).Seconds(), Goroutines: runtime.NumGoroutine(), HeapBytes: gc.heapBytes,
 		GCCycles: gc.cycles, GCPauseP99: gc.pauseP99S, GCPauseMax: gc.pauseMaxS,
 		Running: running, Waiting: waiting, Memory: MemoryStats(c.s.memory.Usage()),
-		Responses:  cacheStats(c.s.responses.cache.Stats(), !c.s.responses.off.Load()),
+		Responses: cacheStats(c.s.responses.cache.Stats(), !c.s.responses.off.Load()), Audit: c.s.auditStats(),
 		Operations: c.s.metrics.Snapshot(), Pool: poolStats(c.s.pool.Stats(), c.s.cfg.Pooling.enabled()),
 	}, nil
 }

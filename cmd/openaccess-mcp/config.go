@@ -88,5 +88,6 @@ func configCommand() *cobra.Command {
 func serveFlags(cmd *cobra.Command, src *sources) {
 	src.key(cmd, "transport", "transport", "`stdio|http` (default \"stdio\")")
 	src.key(cmd, "listen", "listen", "loopback `ADDR` of the http transport (default \"127.0.0.1:8722\")")
+	src.key(cmd, "audit", "audit.path", "`FILE` for the record of every call (default \"openaccess-mcp/audit.db\" in the state folder); --set audit.enabled=false keeps none")
 	src.key(cmd, "log-level", "log_level", "`debug|info|warn|error` (default \"info\")")
 }

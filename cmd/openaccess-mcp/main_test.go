@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -16,7 +17,27 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	testscript.Main(m, map[string]func(){"openaccess-mcp": main})
+	var tests testscript.TestingM = m
+	if filepath.Base(os.Args[0]) != "openaccess-mcp" { // as which a script starts it
+		state, err := os.MkdirTemp("", "openaccess-state")
+		if err != nil {
+			panic(err)
+		}
+		os.Setenv("XDG_STATE_HOME", state) // where children keep their audit record
+		tests = removing{m, state}
+	}
+	testscript.Main(tests, map[string]func(){"openaccess-mcp": main})
+}
+
+// removing runs the tests and then removes a folder.
+type removing struct {
+	testscript.TestingM
+	dir string
+}
+
+func (r removing) Run() int {
+	defer os.RemoveAll(r.dir)
+	return r.TestingM.Run()
 }
 
 func TestScripts(t *testing.T) {
@@ -29,7 +50,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
-		Setup:               func(env *testscript.Env) error { return host.WriteProfile(env.WorkDir, "fake") },
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			return host.WriteProfile(env.WorkDir, "fake")
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			// exits CODE PROGRAM ARG... runs a program and wants this exit code.
 			"exits": func(ts *testscript.TestScript, _ bool, args []string) {

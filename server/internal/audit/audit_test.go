@@ -384,16 +384,24 @@ func TestNilStore(t *testing.T) {
 	}
 }
 
-func FuzzEncode(f *testing.F) {
-	f.Add("echo \"hi\"\n\x00", "caller", "key", 1.5)
-	f.Fuzz(func(t *testing.T, command, caller, key string, n float64) {
-		e := encoder{run: "r"}
-		text := e.encode(nil, &item{kind: intent, call: Call{Command: command, Caller: caller, Profile: key, Parameters: map[string]any{key: n, "x": command}}})
-		var m map[string]any
-		if err := json.Unmarshal(text, &m); err != nil {
-			t.Errorf("%s: %v", text, err)
+// TestEncode wants JSON of whatever bytes callers send.
+func TestEncode(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(8, 8))
+	text := func() string {
+		b := make([]byte, rnd.IntN(20))
+		for i := range b {
+			b[i] = byte(rnd.IntN(256))
 		}
-	})
+		return string(b)
+	}
+	e := encoder{run: "r"}
+	for range 20_000 {
+		c := Call{Command: text(), Caller: text(), Profile: text(), Parameters: map[string]any{text(): rnd.NormFloat64(), "x": text()}}
+		var m map[string]any
+		if record := e.encode(nil, &item{kind: intent, call: c}); json.Unmarshal(record, &m) != nil || !json.Valid(e.text) {
+			t.Fatalf("%q of %+v", record, c)
+		}
+	}
 }
 
 // BenchmarkCall is what recording a call costs on its own path. The writer works beside it.

@@ -25,6 +25,8 @@ type Store struct {
 	now     func() time.Time
 	stat    func(string) stamp
 
+	redactors redactors
+
 	mu      sync.RWMutex
 	entries map[string]*entry
 	dir     stamp // state of the folder that entries shows

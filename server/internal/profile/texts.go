@@ -1,0 +1,75 @@
+package profile
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/secret"
+)
+
+// redactors keeps what Redact needs. The zero value is ready.
+type redactors struct {
+	mu  sync.Mutex
+	all map[string]*redactor // by profile
+}
+
+type redactor struct {
+	texts    []string // every one seen so far, so that what was replaced lately stays hidden
+	replacer *strings.Replacer
+	until    time.Time
+}
+
+// Redact replaces the secrets of a profile, those of its login and of its WireGuard peers, in a text by "[redacted]". The files are read
+// when that is a second ago.
+func (s *Store) Redact(id, text string) string {
+	p, err := s.Get(id)
+	if err != nil {
+		return text
+	}
+	now := s.now()
+	s.redactors.mu.Lock()
+	defer s.redactors.mu.Unlock()
+	r := s.redactors.all[id]
+	if r == nil {
+		r = &redactor{}
+		if s.redactors.all == nil {
+			s.redactors.all = map[string]*redactor{}
+		}
+		s.redactors.all[id] = r
+	}
+	if !now.Before(r.until) {
+		r.until = now.Add(statInterval)
+		s.learn(r, p)
+	}
+	if r.replacer == nil {
+		return text
+	}
+	return r.replacer.Replace(text)
+}
+
+func (s *Store) learn(r *redactor, p *Profile) {
+	known := len(r.texts)
+	refs := []secret.Ref{p.Auth}
+	for _, peer := range p.VPN.Peers {
+		refs = append(refs, peer.PrivateKeyRef, peer.PresharedKeyRef)
+	}
+	for _, ref := range refs {
+		for _, v := range s.secrets.Texts(ref) {
+			if text := v.Reveal(); !slices.Contains(r.texts, text) {
+				r.texts = append(r.texts, text)
+			}
+		}
+	}
+	if len(r.texts) == known {
+		return
+	}
+	// The longest first, so that no other cuts a piece out of it.
+	slices.SortFunc(r.texts, func(a, b string) int { return len(b) - len(a) })
+	pairs := make([]string, 0, 2*len(r.texts))
+	for _, text := range r.texts {
+		pairs = append(pairs, text, "[redacted]")
+	}
+	r.replacer = strings.NewReplacer(pairs...)
+}
