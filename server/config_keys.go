@@ -117,9 +117,12 @@ func number(v reflect.Value) (float64, bool) {
 
 // unknownKey says what may have been meant.
 func unknownKey(name string) string {
-	names := make([]string, len(configKeys))
-	for i, k := range configKeys {
-		names[i] = k.name
+	var names []string
+	for _, k := range configKeys {
+		names = append(names, k.name)
+		if section, _, nested := strings.Cut(k.name, "."); nested {
+			names = append(names, section)
+		}
 	}
 	return "unknown key" + meant(name, names)
 }

@@ -44,6 +44,7 @@ func TestConfigMistakes(t *testing.T) {
 	for _, tc := range []struct{ yaml, want string }{
 		{"profils: x\n", `c.yaml:1:1: profils: unknown key; did you mean profiles?`},
 		{"connection_pooling:\n  enable: true\n", `c.yaml:2:3: connection_pooling.enable: unknown key; did you mean connection_pooling.enabled?`},
+		{"conection_pooling: {}\n", "c.yaml:1:1: conection_pooling: unknown key; did you mean connection_pooling?"},
 		{"zzz: 1\n", "`openaccess-mcp config` shows"},
 		{"connection_pooling:\n  max_ssh_connections: many\n", `c.yaml:2:24: connection_pooling.max_ssh_connections: "many" is not a whole number`},
 		{"connection_pooling:\n  max_ssh_connections: 0\n", "c.yaml:2:24: connection_pooling.max_ssh_connections: 0 is less than 1; leave it out"},
