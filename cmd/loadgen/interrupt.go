@@ -34,34 +34,35 @@ func endOnSecondInterrupt(cleanup func()) (stop func()) {
 	}
 }
 
-// serverProcess is the process of the server under measurement, for as long as its driver is open.
+// serverProcess is the processes of the servers under measurement, for as long as their drivers are open.
 type serverProcess struct {
-	mu  sync.Mutex
-	pid int
+	mu      sync.Mutex
+	drivers map[*watchedDriver]struct{}
 }
 
-// kill kills the server if there is one. A server on stdio would end by itself once its input does; one on HTTP would stay.
+// kill kills the servers. One on stdio would end by itself once its input does; one on HTTP would stay.
 func (p *serverProcess) kill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.pid == 0 {
-		return
-	}
-	if proc, err := os.FindProcess(p.pid); err == nil {
-		_ = proc.Kill() // it may be gone
+	for d := range p.drivers {
+		for _, pid := range d.Info().PIDs {
+			if proc, err := os.FindProcess(pid); err == nil {
+				_ = proc.Kill() // it may be gone
+			}
+		}
 	}
 }
 
-func (p *serverProcess) set(pid int) {
+// watch notes the servers that a driver starts until the driver is closed.
+func (p *serverProcess) watch(d loadgen.Driver) loadgen.Driver {
+	w := &watchedDriver{d, p}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pid = pid
-}
-
-// watch notes the server that a driver has started until the driver is closed.
-func (p *serverProcess) watch(d loadgen.Driver) loadgen.Driver {
-	p.set(d.Info().PID)
-	return &watchedDriver{d, p}
+	if p.drivers == nil {
+		p.drivers = map[*watchedDriver]struct{}{}
+	}
+	p.drivers[w] = struct{}{}
+	return w
 }
 
 type watchedDriver struct {
@@ -70,6 +71,9 @@ type watchedDriver struct {
 }
 
 func (d *watchedDriver) Close() error {
-	defer d.process.set(0)
-	return d.Driver.Close()
+	err := d.Driver.Close()
+	d.process.mu.Lock()
+	defer d.process.mu.Unlock()
+	delete(d.process.drivers, d)
+	return err
 }

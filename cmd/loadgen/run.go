@@ -24,6 +24,7 @@ import (
 // runOptions are the flags of the run command.
 type runOptions struct {
 	server, transport, serverConfig string
+	driver                          loadgen.ArmDriver // Protocol and Sessions, for arms that do not say
 	target                          string
 	profiles                        []string
 	echo                            string
@@ -56,8 +57,7 @@ goes to standard error. Interrupt once for a report of what ran, twice to end at
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.server, "server", "", "server to measure: PATH, URL or inprocess (default openaccess-mcp beside loadgen or on PATH)")
-	f.StringVar(&o.transport, "transport", "stdio", "how to speak to a server that is started: stdio or http")
+	o.serverFlags(f)
 	f.StringVar(&o.serverConfig, "server-config", "", "configuration `FILE` for the server")
 	f.StringVar(&o.target, "target", "fake", "fake, or a `DIR` with profiles/ and secrets/ of real hosts")
 	f.StringArrayVar(&o.profiles, "profile-id", nil, "use only the profile `ID` of the target (repeatable)")
@@ -83,8 +83,6 @@ func (o *runOptions) check() error {
 	switch {
 	case o.failOn != "poor" && o.failOn != "acceptable":
 		return usage("--fail-on %q is not known: use poor or acceptable", o.failOn)
-	case o.transport != "stdio" && o.transport != "http":
-		return usage("--transport %q is not known: use stdio or http", o.transport)
 	case o.isolate && o.target != "fake":
 		return usage("--isolate moves the fake host to a process of its own, and --target %s uses no fake host: drop one", o.target)
 	case o.echo != "" && o.target == "fake" && !isURL(o.server):
@@ -105,10 +103,7 @@ func (o *runOptions) check() error {
 			return usage("the server at %s knows its own profiles: name those to use with --profile-id ID", o.server)
 		}
 	}
-	if o.server == "inprocess" && o.overrides.changed("transport") {
-		return usage("--transport means nothing to --server inprocess: drop it")
-	}
-	return nil
+	return o.checkServer()
 }
 
 func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
@@ -213,11 +208,6 @@ func (o *runOptions) plans(names []string) ([]*loadgen.Plan, error) {
 	if err := o.overrides.apply(plans); err != nil {
 		return nil, err
 	}
-	if o.server == "inprocess" {
-		for _, p := range plans {
-			p.Target = nil // such figures share a process with the generator and are never graded
-		}
-	}
 	return plans, nil
 }
 
@@ -286,7 +276,7 @@ func (o *runOptions) finish(cmd *cobra.Command, meta result.Meta, runs []*loadge
 func (o *runOptions) planned(all bool) []result.Planned {
 	var rows []result.Planned
 	for _, row := range scenarios.Targets() {
-		if all && row.Planned && o.server != "inprocess" {
+		if all && row.Planned && !limits[o.server] {
 			rows = append(rows, result.Planned{Scenario: row.Scenario, Target: row.Target, Why: "planned, does not work yet"})
 		}
 	}

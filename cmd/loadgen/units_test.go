@@ -34,7 +34,7 @@ func TestMerge(t *testing.T) {
 }
 
 func TestServerAtURLKeepsItsConfiguration(t *testing.T) {
-	s := &serverChoice{url: "http://h/mcp"}
+	s := &serverChoice{url: "http://h/mcp", driver: loadgen.ArmDriver{Kind: "http"}}
 	arms := []loadgen.Arm{{Name: "plain"}, {Name: "other", ServerConfig: map[string]any{"a": 1}}}
 	var notes bytes.Buffer
 	p, err := s.fit(&loadgen.Plan{Name: "x", Arms: arms}, &notes)
@@ -43,6 +43,49 @@ func TestServerAtURLKeepsItsConfiguration(t *testing.T) {
 	}
 	if _, err = s.fit(&loadgen.Plan{Name: "x", Arms: arms[1:]}, &notes); err == nil {
 		t.Error("a plan without any arm left is accepted")
+	}
+}
+
+func TestDriverOfArm(t *testing.T) {
+	started := &serverChoice{path: "/bin/server", wire: "stdio", target: &target{profileDir: "p"}, driver: loadgen.ArmDriver{Kind: "stdio", Sessions: "per-vu"}}
+	running := &serverChoice{url: "http://h/mcp", wire: "stdio", target: &target{}, driver: loadgen.ArmDriver{Kind: "http", Protocol: "2026-07-28"}}
+	inside := &serverChoice{wire: "stdio", target: &target{profileDir: "p"}, driver: loadgen.ArmDriver{Kind: "inprocess"}}
+	config := map[string]any{"a": 1}
+	for _, tt := range []struct {
+		name string
+		s    *serverChoice
+		arm  loadgen.Arm
+		want loadgen.ArmDriver
+		err  string
+	}{
+		{"the run's", started, loadgen.Arm{ServerConfig: config}, started.driver, ""},
+		{"of its own", started, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "http", Sessions: "shared"}}, loadgen.ArmDriver{Kind: "http", Sessions: "shared"}, ""},
+		{"in part", running, loadgen.Arm{Driver: &loadgen.ArmDriver{ReadRate: 9}}, loadgen.ArmDriver{Kind: "http", Protocol: "2026-07-28", ReadRate: 9}, ""},
+		{"a limit takes no flags", started, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "raw-ssh"}}, loadgen.ArmDriver{Kind: "raw-ssh"}, ""},
+		{"no-op beside a URL", running, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "mcp-noop"}}, loadgen.ArmDriver{Kind: "mcp-noop", Protocol: "2026-07-28"}, ""},
+		{"in process too", started, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "inprocess"}}, loadgen.ArmDriver{Kind: "inprocess"}, ""},
+		{"unknown", started, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "smoke"}}, loadgen.ArmDriver{}, "kind \"smoke\" is not known"},
+		{"stdio at a URL", running, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "stdio"}}, loadgen.ArmDriver{}, "runs already"},
+		{"in process at a URL", running, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "inprocess"}}, loadgen.ArmDriver{}, "needs the target's profiles"},
+		{"SSH at a URL", running, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "raw-ssh"}}, loadgen.ArmDriver{}, "needs the target's profiles"},
+		{"no program", inside, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "http"}}, loadgen.ArmDriver{}, "needs a server program"},
+		{"nothing to configure", started, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "mcp-noop"}, ServerConfig: config}, loadgen.ArmDriver{}, "no server that server_config could configure"},
+		{"no protocol", started, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "inprocess", Protocol: "2025-11-25"}}, loadgen.ArmDriver{}, "inprocess has no protocol"},
+		{"no sessions", started, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "raw-ssh", Sessions: "shared"}}, loadgen.ArmDriver{}, "raw-ssh has no sessions"},
+		{"no slow reader", started, loadgen.Arm{Driver: &loadgen.ArmDriver{Kind: "raw-ssh", ReadRate: 1}}, loadgen.ArmDriver{}, "raw-ssh has no read_rate"},
+	} {
+		got, err := tt.s.driverOf(tt.arm)
+		if tt.err == "" && (err != nil || got != tt.want) || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+			t.Errorf("%s: %+v, %v, want %+v, %s", tt.name, got, err, tt.want, tt.err)
+		}
+	}
+	graded := &loadgen.Plan{Arms: []loadgen.Arm{{Driver: &loadgen.ArmDriver{Kind: "raw-ssh"}}, {}}, Target: &loadgen.Target{}}
+	if p, err := started.fit(graded, io.Discard); err != nil || p.Target != nil {
+		t.Errorf("a limit is graded: %v, %v", p, err)
+	}
+	graded.Arms = graded.Arms[1:]
+	if p, err := started.fit(graded, io.Discard); err != nil || p.Target == nil {
+		t.Errorf("the server is not graded: %v, %v", p, err)
 	}
 }
 
