@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -73,6 +74,35 @@ func BenchmarkHTTP(b *testing.B) {
 		_, err := s.Call(b.Context(), loadgen.Call{Tool: "echo", Args: benchArgs})
 		return err
 	})
+}
+
+// BenchmarkHTTPPaced runs a whole measurement at 2,000 calls a second, which is how load is mostly sent, and reports the CPU time that
+// each call costs the generator: pacing, encoding, HTTP, decoding and recording.
+func BenchmarkHTTPPaced(b *testing.B) {
+	for _, protocol := range []string{ProtocolStateful, ProtocolStateless} {
+		b.Run(protocol, func(b *testing.B) {
+			cfg := fixtureConfig("http")
+			cfg.Protocol = protocol
+			p := &loadgen.Plan{
+				Name: "bench", Executor: loadgen.Executor{Kind: loadgen.Open, Rate: 2000, Duration: max(time.Duration(b.N), 200) * time.Second / 2000},
+				Steps: []loadgen.Step{{Name: "echo", Tool: "echo", Args: benchArgs}},
+			}
+			var before time.Duration
+			res, err := loadgen.Run(b.Context(), p, func(ctx context.Context, _ loadgen.Arm) (loadgen.Driver, error) {
+				d, err := HTTPChild(ctx, cfg)
+				before = cpuTime()
+				return d, err
+			}, loadgen.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			used := cpuTime() - before
+			if c := res.Cells[0]; len(c.Errors) > 0 {
+				b.Fatal(c.Errors)
+			}
+			b.ReportMetric(float64(used)/float64(res.Cells[0].Requests)/1e3, "cpu-µs/op")
+		})
+	}
 }
 
 // inFlight makes b.N calls, so many at a time.

@@ -334,26 +334,6 @@ func TestCancelReachesServer(t *testing.T) {
 	})
 }
 
-// TestStoppedServer stops the process, which no longer answers anything, not even a cancellation.
-func TestStoppedServer(t *testing.T) {
-	each(t, func(t *testing.T, x subject, d loadgen.Driver, counts counters) {
-		if !x.child || x.info.Sessions == SessionsPerCall {
-			return
-		}
-		s := session(t, d)
-		resume := stopProcess(t, d.Info().PID)
-		ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer stop()
-		if _, err := s.Call(ctx, x.echo("x")); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("the call gave %v", err)
-		}
-		resume()
-		if r := call(t, s, x.echo("after")); r.Data["stdout"] != "after" {
-			t.Errorf("after it: %+v", r)
-		}
-	})
-}
-
 func TestServerDeath(t *testing.T) {
 	each(t, func(t *testing.T, x subject, d loadgen.Driver, counts counters) {
 		s := session(t, d)
