@@ -208,7 +208,8 @@ func envelope(ok bool, data map[string]any, code, message string) *mcp.CallToolR
 
 // fixtureConfig runs the test binary as a server.
 func fixtureConfig(mode string) ChildConfig {
-	return ChildConfig{Path: os.Args[0], Env: []string{fixtureEnv + "=" + mode}}
+	noSleep := "GORACE=atexit_sleep_ms=0" // or each child of a test with -race would take a second to end
+	return ChildConfig{Path: os.Args[0], Env: []string{fixtureEnv + "=" + mode, noSleep}}
 }
 
 // replyLine is a reply as it stands on the wire.
