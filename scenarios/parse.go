@@ -66,27 +66,43 @@ func (r *reader) validate(p *loadgen.Plan) {
 
 func (r *reader) plan(n ast.Node) *loadgen.Plan {
 	p := &loadgen.Plan{Seed: 1}
-	r.object("", n, []string{"name", "operation", "executor", "steps"}, object{
+	var mix ast.Node
+	r.object("", n, []string{"name", "operation", "executor"}, object{
 		"name":         func(at string, n ast.Node) { p.Name = r.match(at, n, nameForm, nameRemedy) },
 		"operation":    func(at string, n ast.Node) { p.Operation = r.operation(at, n) },
 		"description":  func(at string, n ast.Node) { p.Description = r.text(at, n) },
 		"seed":         func(at string, n ast.Node) { p.Seed = uint64(r.integer(at, n, 0)) },
-		"executor":     func(at string, n ast.Node) { p.Executor = r.executor(at, n) },
+		"executor":     func(at string, n ast.Node) { p.Executor = r.planExecutor(at, n) },
 		"feeds":        func(at string, n ast.Node) { p.Feeds = collect(r, at, n, r.feed) },
 		"files":        func(at string, n ast.Node) { p.Files = collect(r, at, n, r.localFile) },
 		"setup":        func(at string, n ast.Node) { p.Setup = collect(r, at, n, r.step) },
 		"steps":        func(at string, n ast.Node) { p.Steps = collect(r, at, n, r.step) },
 		"teardown":     func(at string, n ast.Node) { p.Teardown = collect(r, at, n, r.step) },
+		"mix":          func(at string, n ast.Node) { mix = n },
+		"slice":        func(at string, n ast.Node) { p.Slice = r.duration(at, n, time.Millisecond) },
 		"arms":         func(at string, n ast.Node) { p.Arms = collect(r, at, n, r.arm) },
 		"max_lateness": func(at string, n ast.Node) { p.MaxLateness = r.duration(at, n, time.Microsecond) },
 		"thresholds":   func(at string, n ast.Node) { p.Thresholds = collect(r, at, n, r.threshold) },
 		"faults":       func(at string, n ast.Node) { p.Faults = r.faults(at, n) },
 		"target":       func(at string, n ast.Node) { p.Target = r.target(at, n) },
 	})
+	if mix != nil { // read last, since its scenarios bring files and setup along
+		p.Mix = r.mix("mix", mix, p)
+	} else {
+		r.require("steps", "add it, or a mix")
+		r.require("executor.kind", "add it")
+	}
 	if p.Target != nil {
 		p.Target.Operation = p.Operation
 	}
 	return p
+}
+
+// require notes a field that is missing where that is not told already.
+func (r *reader) require(path, remedy string) {
+	if r.at[path] == nil && !r.meant[path] && !r.problems.covers(path) {
+		r.fail(path, "is missing", remedy)
+	}
 }
 
 // collect reads a list of at least one item.
@@ -98,23 +114,6 @@ func collect[T any](r *reader, at string, n ast.Node, item func(at string, n ast
 
 func (r *reader) operation(at string, n ast.Node) string {
 	return r.match(at, n, operationForm, "use the dotted operation, such as ssh.exec")
-}
-
-func (r *reader) executor(at string, n ast.Node) loadgen.Executor {
-	var e loadgen.Executor
-	r.object(at, n, []string{"kind"}, object{
-		"kind": func(at string, n ast.Node) {
-			e.Kind = loadgen.ExecutorKind(r.oneOf(at, n, string(loadgen.Open), string(loadgen.Closed)))
-		},
-		"vus":           func(at string, n ast.Node) { e.VUs = int(r.integer(at, n, 1)) },
-		"rate":          func(at string, n ast.Node) { e.Rate = r.rate(at, n) },
-		"max_in_flight": func(at string, n ast.Node) { e.MaxInFlight = int(r.integer(at, n, 1)) },
-		"sessions":      func(at string, n ast.Node) { e.Sessions = int(r.integer(at, n, 1)) },
-		"iterations":    func(at string, n ast.Node) { e.Iterations = r.integer(at, n, 1) },
-		"warmup":        func(at string, n ast.Node) { e.Warmup = r.duration(at, n, 0) },
-		"duration":      func(at string, n ast.Node) { e.Duration = r.duration(at, n, time.Millisecond) },
-	})
-	return e
 }
 
 func (r *reader) localFile(at string, n ast.Node) loadgen.File {
@@ -144,13 +143,17 @@ func (r *reader) size(at string, n ast.Node) int64 {
 func (r *reader) step(at string, n ast.Node) loadgen.Step {
 	var s loadgen.Step
 	r.object(at, n, []string{"name"}, object{
-		"name":         func(at string, n ast.Node) { s.Name = r.match(at, n, nameForm, nameRemedy) },
-		"tool":         func(at string, n ast.Node) { s.Tool = r.match(at, n, nameForm, nameRemedy) },
-		"args":         func(at string, n ast.Node) { s.Args = r.mapping(at, n) },
-		"checks":       func(at string, n ast.Node) { s.Checks = collect(r, at, n, r.check) },
-		"save":         func(at string, n ast.Node) { s.Save = r.saves(at, n) },
-		"tcp":          func(at string, n ast.Node) { s.TCP = r.tcp(at, n) },
-		"write":        func(at string, n ast.Node) { s.Write = r.write(at, n) },
+		"name":   func(at string, n ast.Node) { s.Name = r.match(at, n, nameForm, nameRemedy) },
+		"tool":   func(at string, n ast.Node) { s.Tool = r.match(at, n, nameForm, nameRemedy) },
+		"args":   func(at string, n ast.Node) { s.Args = r.mapping(at, n) },
+		"checks": func(at string, n ast.Node) { s.Checks = collect(r, at, n, r.check) },
+		"save":   func(at string, n ast.Node) { s.Save = r.saves(at, n) },
+		"tcp":    func(at string, n ast.Node) { s.TCP = r.tcp(at, n) },
+		"write":  func(at string, n ast.Node) { s.Write = r.write(at, n) },
+		"session": func(at string, n ast.Node) {
+			s.Session = loadgen.SessionStep(r.oneOf(at, n, string(loadgen.SessionOpen), string(loadgen.SessionClose), string(loadgen.SessionAbandon)))
+		},
+		"hold":         func(at string, n ast.Node) { s.Hold = r.duration(at, n, time.Millisecond) },
 		"always":       func(at string, n ast.Node) { s.Always = r.truth(at, n) },
 		"measured":     func(at string, n ast.Node) { s.Unmeasured = !r.truth(at, n) },
 		"cancel_after": func(at string, n ast.Node) { s.CancelAfter = r.duration(at, n, time.Millisecond) },
@@ -252,9 +255,21 @@ func (r *reader) arm(at string, n ast.Node) loadgen.Arm {
 	var a loadgen.Arm
 	r.object(at, n, []string{"name"}, object{
 		"name":          func(at string, n ast.Node) { a.Name = r.match(at, n, nameForm, nameRemedy) },
+		"driver":        func(at string, n ast.Node) { a.Driver = r.armDriver(at, n) },
 		"server_config": func(at string, n ast.Node) { a.ServerConfig = r.mapping(at, n) },
 	})
 	return a
+}
+
+func (r *reader) armDriver(at string, n ast.Node) *loadgen.ArmDriver {
+	d := &loadgen.ArmDriver{}
+	r.object(at, n, nil, object{
+		"kind":      func(at string, n ast.Node) { d.Kind = r.oneOf(at, n, loadgen.DriverKinds...) },
+		"protocol":  func(at string, n ast.Node) { d.Protocol = r.oneOf(at, n, loadgen.Protocols...) },
+		"sessions":  func(at string, n ast.Node) { d.Sessions = r.oneOf(at, n, loadgen.SessionUses...) },
+		"read_rate": func(at string, n ast.Node) { d.ReadRate = r.size(at, n) },
+	})
+	return d
 }
 
 // threshold reads its text, or a mapping with that and what comes of missing it.

@@ -126,7 +126,7 @@ steps:
 // schema cannot know.
 var mistakes = append([]mistake{
 	{"rate: 200", "raet: 200", `x.yaml:5:3: executor.raet: unknown field; did you mean "rate"?`, false},
-	{"rate: 200", "rate: 200\n  zzz: 200", "x.yaml:6:3: executor.zzz: unknown field; known here: duration, iterations, kind", false},
+	{"rate: 200", "rate: 200\n  zzz: 200", "x.yaml:6:3: executor.zzz: unknown field; known here: arrivals, duration, holders, iterations, iterations_per_vu, kind", false},
 	{"rate: 200", "rate: 0", "x.yaml:5:9: executor.rate: 0 is out of range", false},
 	{"rate: 200", "rate: -5.5", "x.yaml:5:9: executor.rate: -5.5 is out of range", false},
 	{"rate: 200", "rate: fast", "x.yaml:5:9: executor.rate: want a number, got text", false},

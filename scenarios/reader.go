@@ -25,6 +25,7 @@ const (
 // reader turns YAML nodes into Go values. It never stops at a mistake: it notes it and goes on with a zero value.
 type reader struct {
 	file     string
+	part     bool // the file is a part of a mix
 	embedded bool // the file is part of the program and has no others beside it
 	problems Problems
 	at       map[string]*token.Position // where each field stands

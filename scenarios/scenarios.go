@@ -88,14 +88,23 @@ func isPath(ref string) bool {
 
 // readFile reads no more of a file than Parse accepts, and a byte to show that there is more.
 func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	data, err := readBounded(name, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read scenario: %w", err)
 	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	return data, nil
+}
+
+// readBounded reads a file up to a byte beyond a number of bytes.
+func readBounded(name string, most int64) ([]byte, error) {
+	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read scenario: %w", err)
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, err
 	}
 	return data, nil
 }
