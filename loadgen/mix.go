@@ -208,6 +208,18 @@ func (prog *program) schedule(p *Plan) {
 	}
 }
 
+// PacedBy says what kind of executor paces a part of the plan, "" where there is no mix, and how many of its iterations may be under way at
+// once.
+func (p *Plan) PacedBy(part string) (kind ExecutorKind, atOnce int) {
+	e := &p.Executor
+	for i := range p.Mix {
+		if m := &p.Mix[i]; m.Name == part && m.Executor != nil {
+			e = m.Executor
+		}
+	}
+	return e.Kind, e.concurrency()
+}
+
 // concurrency is how many iterations of a plan may be under way at once.
 func (p *Plan) concurrency() int {
 	n, shared := 0, len(p.Mix) == 0

@@ -178,6 +178,9 @@ func newCell(s *result.Scenario) cellRow {
 		Errors: strconv.FormatInt(s.ErrorCount(), 10), Dropped: strconv.FormatInt(s.Dropped, 10),
 	}
 	c.Load = fmt.Sprintf("%d at once", s.InFlight)
+	if s.Held != nil {
+		c.Load = fmt.Sprintf("%d of %d held", *s.Held, s.InFlight)
+	}
 	if s.OfferedRate > 0 {
 		c.Load = rate(s.OfferedRate) + "/s"
 	}

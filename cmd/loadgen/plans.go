@@ -38,20 +38,23 @@ func (o *overrides) apply(plans []*loadgen.Plan) error {
 		if !(o.rate > 0) {
 			return usage("--rate %g is not above 0: give arrivals per second", o.rate)
 		}
-		if !each(plans, loadgen.Open, func(e *loadgen.Executor) { e.Rate = o.rate }) {
-			return usage("--rate paces the open executor, which %s does not use: use --vus", names(plans))
+		if !each(plans, func(e *loadgen.Executor) bool { return e.Rate > 0 }, func(e *loadgen.Executor) { e.Rate = o.rate }) {
+			return usage("--rate replaces the rate of an open executor, which %s does not have: %s", names(plans), instead(plans))
 		}
 	}
 	if o.changed("vus") {
 		if o.vus < 1 {
 			return usage("--vus %d is not above 0: give the number of virtual users", o.vus)
 		}
-		if !each(plans, loadgen.Closed, func(e *loadgen.Executor) { e.VUs = o.vus }) {
-			return usage("--vus sizes the closed executor, which %s does not use: use --rate", names(plans))
+		if !each(plans, func(e *loadgen.Executor) bool { return e.VUs > 0 }, func(e *loadgen.Executor) { e.VUs = o.vus }) {
+			return usage("--vus replaces the virtual users of a closed executor, which %s does not have: %s", names(plans), instead(plans))
 		}
 	}
 	if o.changed("duration") && o.duration <= 0 {
 		return usage("--duration %v is not above 0: give a time such as 15s", o.duration)
+	}
+	if o.changed("duration") && !each(plans, timed, func(e *loadgen.Executor) { e.Duration = o.duration }) {
+		return usage("--duration means nothing to %s, whose stages say how long each takes: drop it", names(plans))
 	}
 	if o.changed("warmup") && o.warmup < 0 {
 		return usage("--warmup %v is negative: give 0s or more", o.warmup)
@@ -63,9 +66,6 @@ func (o *overrides) apply(plans []*loadgen.Plan) error {
 		if o.changed("max-lateness") {
 			p.MaxLateness = o.maxLateness
 		}
-		if o.changed("duration") {
-			p.Executor.Duration = o.duration
-		}
 		if o.changed("warmup") {
 			p.Executor.Warmup = o.warmup
 		}
@@ -76,15 +76,37 @@ func (o *overrides) apply(plans []*loadgen.Plan) error {
 	return o.selectArms(plans)
 }
 
-func each(plans []*loadgen.Plan, kind loadgen.ExecutorKind, change func(*loadgen.Executor)) bool {
+// each changes the plans' own executors that a flag fits, and reports whether there is any. Those of a mix's parts stay as they are.
+func each(plans []*loadgen.Plan, fits func(*loadgen.Executor) bool, change func(*loadgen.Executor)) bool {
 	any := false
 	for _, p := range plans {
-		if p.Executor.Kind == kind {
+		if fits(&p.Executor) {
 			change(&p.Executor)
 			any = true
 		}
 	}
 	return any
+}
+
+// timed reports whether an executor's measured time can be changed.
+func timed(e *loadgen.Executor) bool { return e.Stages == nil }
+
+// instead says what sets the load of plans that a flag does not fit.
+func instead(plans []*loadgen.Plan) string {
+	e := &plans[0].Executor
+	switch {
+	case e.Stages != nil:
+		return "its stages set the load, which the scenario alone can change"
+	case e.Trace != nil:
+		return "its trace sets the load, which the scenario alone can change"
+	case e.Kind == loadgen.Closed:
+		return "use --vus"
+	case e.Kind == loadgen.Open:
+		return "use --rate"
+	case e.Kind == loadgen.Occupancy:
+		return "its holders set the load, which the scenario alone can change"
+	}
+	return "each part of its mix has an executor of its own, which the scenario alone can change"
 }
 
 // selectArms leaves the arms that --arm names. A plan that has none of them keeps all of its own.

@@ -19,6 +19,7 @@ type Doc struct {
 	Schema      string          `json:"schema"`
 	Run         Run             `json:"run"`
 	Scenarios   []Scenario      `json:"scenarios"`
+	Ratios      []Ratio         `json:"ratios,omitempty"` // of arms to the first of their scenario
 	Generator   Generator       `json:"generator"`
 	Gate        json.RawMessage `json:"gate,omitempty"`
 	Capacity    json.RawMessage `json:"capacity,omitempty"`
@@ -72,7 +73,8 @@ type Scenario struct {
 	Arm          string                   `json:"arm,omitempty"`
 	Driver       string                   `json:"driver,omitempty"`
 	Executor     string                   `json:"executor,omitempty"`
-	InFlight     int                      `json:"in_flight,omitempty"`    // closed: virtual users; open: the bound
+	InFlight     int                      `json:"in_flight,omitempty"`    // closed: virtual users; occupancy: holders; open: the bound
+	Held         *int64                   `json:"held,omitempty"`         // occupancy: the fewest iterations that were held at once
 	OfferedRate  float64                  `json:"offered_rate,omitempty"` // open executor only
 	AchievedRate float64                  `json:"achieved_rate"`
 	Requests     int64                    `json:"requests"`
@@ -94,6 +96,17 @@ type Scenario struct {
 	Grade      *Grade      `json:"grade,omitempty"`
 	Thresholds []Threshold `json:"thresholds,omitempty"`
 	Windows    []Window    `json:"windows,omitempty"`
+}
+
+// Ratio is a figure of a cell over that of the same step under the scenario's first arm, the base.
+type Ratio struct {
+	Name      string  `json:"name"` // of the scenario
+	Part      string  `json:"part,omitempty"`
+	Step      string  `json:"step"`
+	Arm       string  `json:"arm"`
+	Base      string  `json:"base"`
+	Statistic string  `json:"statistic"` // "p50", "p95" or "p99" of the latency, or "rate"
+	Ratio     float64 `json:"ratio"`
 }
 
 // Throughput counts successes.
@@ -174,6 +187,7 @@ type Window struct {
 	P95      int64  `json:"p95"`
 	P99      int64  `json:"p99"`
 	Max      int64  `json:"max"`
+	Held     int64  `json:"held,omitempty"` // occupancy: the fewest iterations that were held at once
 	Hist     string `json:"hist,omitempty"` // latency in at most 32 buckets; Histogram reads it
 }
 

@@ -78,6 +78,9 @@ func (d *Doc) add(r *loadgen.Result) error {
 		d.Run.Server.learn(r.Cells[i].Driver)
 	}
 	attach(d.Scenarios[first:], r)
+	for _, v := range r.Ratios {
+		d.Ratios = append(d.Ratios, Ratio{Name: r.Plan.Name, Part: v.Part, Step: v.Step, Arm: v.Arm, Base: v.Base, Statistic: v.Statistic, Ratio: v.Ratio})
+	}
 	d.Generator.add(r.Plan.Name, r.Generator)
 	return nil
 }
@@ -103,9 +106,10 @@ func (g *Generator) add(name string, h loadgen.GeneratorHealth) {
 }
 
 func scenario(p *loadgen.Plan, c *loadgen.Cell) (Scenario, error) {
+	kind, atOnce := p.PacedBy(c.Part)
 	s := Scenario{
 		Name: p.Name, Operation: p.Operation, Part: c.Part, Step: c.Step, Arm: c.Arm,
-		Driver: c.Driver.Kind, Executor: string(p.Executor.Kind), InFlight: inFlight(p.Executor),
+		Driver: c.Driver.Kind, Executor: string(kind), InFlight: atOnce, Held: c.Held,
 		OfferedRate: c.OfferedRate, AchievedRate: finite(c.AchievedRate),
 		Requests: c.Requests, Dropped: c.Dropped, Errors: map[string]int64{}, ErrorSamples: c.ErrorSamples,
 		Throughput: Throughput{OpsPerS: finite(c.AchievedRate), BytesPerS: perSecond(c.Bytes, c.Measured)},
@@ -236,16 +240,6 @@ func planned(p Planned) Scenario {
 			TargetNS: int64(p.Target.Target), AcceptableNS: int64(p.Target.Acceptable),
 		},
 	}
-}
-
-func inFlight(e loadgen.Executor) int {
-	switch {
-	case e.Kind == loadgen.Closed:
-		return e.VUs
-	case e.MaxInFlight == 0:
-		return loadgen.DefaultMaxInFlight
-	}
-	return e.MaxInFlight
 }
 
 func perSecond(n int64, d time.Duration) float64 {

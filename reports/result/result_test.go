@@ -265,3 +265,28 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+func TestRatiosAndPartsAreKept(t *testing.T) {
+	held := int64(3)
+	d := doc(t, "", run(func(r *loadgen.Result) {
+		own := &loadgen.Executor{Kind: loadgen.Occupancy, Holders: 4}
+		r.Plan.Mix = []loadgen.Part{{Name: "short", Weight: 1}, {Name: "long", Executor: own}}
+		r.Cells[0].Part = "short"
+		r.Cells = append(r.Cells, loadgen.Cell{Part: "long", Step: "take", Held: &held, Windows: []loadgen.Window{{Held: 3}, {Held: 4}}})
+		r.Ratios = []loadgen.Ratio{{Part: "short", Step: "exec", Arm: "unpooled", Base: "pooled", Statistic: "p50", Ratio: 3.9}}
+	}))
+	if len(d.Ratios) != 1 || d.Ratios[0] != (Ratio{"ssh-exec", "short", "exec", "unpooled", "pooled", "p50", 3.9}) {
+		t.Errorf("ratios %+v", d.Ratios)
+	}
+	short, long := d.Scenarios[0], d.Scenarios[1]
+	if short.Executor != "open" || short.InFlight != loadgen.DefaultMaxInFlight || short.Held != nil {
+		t.Errorf("%s executor with %d in flight, held %v", short.Executor, short.InFlight, short.Held)
+	}
+	if long.Part != "long" || long.Executor != "occupancy" || long.InFlight != 4 || *long.Held != 3 {
+		t.Errorf("%+v", long)
+	}
+	merged, err := halve(long.Windows)
+	if err != nil || len(merged) != 1 || merged[0].Held != 3 {
+		t.Errorf("windows %+v, %v", merged, err)
+	}
+}

@@ -29,7 +29,7 @@ func windows(ws []loadgen.Window) []Window {
 	for i, w := range ws {
 		out[i] = Window{
 			StartNS: int64(w.Start), WidthNS: int64(w.Width), Requests: w.Requests, Errors: w.Errors,
-			P50: int64(w.P50), P95: int64(w.P95), P99: int64(w.P99), Max: int64(w.Max),
+			P50: int64(w.P50), P95: int64(w.P95), P99: int64(w.P99), Max: int64(w.Max), Held: w.Held,
 		}
 		if w.Latency.Count() > 0 {
 			out[i].Hist = w.Latency.Sparse(windowBuckets)
@@ -101,6 +101,7 @@ func (w *Window) merge(o *Window) error {
 	}
 	h.Merge(other)
 	w.Requests, w.Errors, w.Max = w.Requests+o.Requests, w.Errors+o.Errors, max(w.Max, o.Max)
+	w.Held = min(w.Held, o.Held)
 	w.P50, w.P95, w.P99 = int64(h.Percentile(0.5)), int64(h.Percentile(0.95)), int64(h.Percentile(0.99))
 	if h.Count() > 0 {
 		w.Hist = h.Sparse(windowBuckets)
