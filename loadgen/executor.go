@@ -105,6 +105,7 @@ func (c *planCompiler) stages(path string, e *Executor) {
 		c.add(path+".stages", "there is no stage", "add one, or leave stages out")
 		return
 	}
+	before := len(c.errs)
 	most, unit := float64(maxRate), "arrivals per second"
 	if e.Kind == Closed {
 		most, unit = maxVUs, "virtual users"
@@ -125,9 +126,11 @@ func (c *planCompiler) stages(path string, e *Executor) {
 			c.add(at+".duration", "the duration is negative", "set it to 0s for a jump, or more")
 		}
 	}
-	if e.length() <= 0 {
+	switch {
+	case len(c.errs) > before:
+	case e.length() <= 0:
 		c.add(path+".stages", "the stages take no time", "give one a duration")
-	} else if e.ramp(0).highest() == 0 {
+	case e.ramp(0).highest() == 0:
 		c.add(path+".stages", "no stage rises above 0", "set a target above 0")
 	}
 }
