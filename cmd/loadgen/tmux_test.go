@@ -74,8 +74,10 @@ func (term *terminal) tmux(args ...string) string {
 func (term *terminal) types(text string) { term.tmux("send-keys", text, "Enter") }
 
 // shows is what a person sees; history adds what has scrolled off.
-func (term *terminal) shows() string   { return strings.TrimRight(term.tmux("capture-pane", "-p"), "\n") }
-func (term *terminal) history() string { return strings.TrimRight(term.tmux("capture-pane", "-p", "-S", "-"), "\n") }
+func (term *terminal) shows() string { return strings.TrimRight(term.tmux("capture-pane", "-p"), "\n") }
+func (term *terminal) history() string {
+	return strings.TrimRight(term.tmux("capture-pane", "-p", "-S", "-"), "\n")
+}
 
 func (term *terminal) cursorShown() bool {
 	return strings.TrimSpace(term.tmux("display-message", "-p", "#{cursor_flag}")) == "1"
