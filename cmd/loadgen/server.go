@@ -237,7 +237,16 @@ func (s *serverChoice) open(ctx context.Context, arm loadgen.Arm) (loadgen.Drive
 	if config != "" {
 		args = append(args, "--config", config)
 	}
-	return s.start(ctx, d.Kind, driver.ChildConfig{Client: client, Path: s.path, Args: args, Dir: s.work.files})
+	return s.start(ctx, d.Kind, driver.ChildConfig{Client: client, Path: s.path, Args: args, Dir: s.work.files, Env: s.environment()})
+}
+
+// environment keeps the server's record of a run's calls apart from that of the user's own server, unless the configuration says where it is.
+// A variable does not trouble a server that knows none.
+func (s *serverChoice) environment() []string {
+	if audit, _ := s.config.values["audit"].(map[string]any); audit["path"] != nil {
+		return nil
+	}
+	return []string{"OPENACCESS_AUDIT_PATH=" + filepath.Join(s.work.dir, "audit.db")}
 }
 
 // start starts a server that takes --transport.
