@@ -86,6 +86,9 @@ func (h *health) report() GeneratorHealth {
 	return g
 }
 
+// minJudged is the time under load from which on waits and stalls are judged: in less, a single one decides.
+const minJudged = time.Second
+
 // judge says why the generator is not to be believed, and fills in the lateness.
 func (h *health) judge(g *GeneratorHealth) (why []string) {
 	var statistic string
@@ -99,6 +102,9 @@ func (h *health) judge(g *GeneratorHealth) (why []string) {
 	bound := MaxCPUWaitClosed
 	if h.due > 0 {
 		bound = MaxCPUWait
+	}
+	if h.load.elapsed < minJudged {
+		return why
 	}
 	if g.CPUWait > bound {
 		text := fmt.Sprintf("it waited for a CPU %.0f %% of the time, more than %.0f %%", 100*g.CPUWait, 100*bound)

@@ -36,20 +36,27 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// exits runs a program and wants an exit code, or one of several: exits CODE[,CODE...] PROGRAM ARG...
+// exits runs a program and wants an exit code, or one of several: exits CODE[,CODE...] PROGRAM ARG... Where other tests starve the generator, so
+// that its figures cannot be believed and nobody asked for that, the program runs again.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE[,CODE...] PROGRAM ARG...")
 	}
-	got := 0
-	var exit *exec.ExitError
-	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
-	if !slices.Contains(strings.Split(args[0], ","), strconv.Itoa(got)) {
-		ts.Fatalf("exit code %d, want %s\n%s%s", got, args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	want := strings.Split(args[0], ",")
+	for tries := 5; ; tries-- {
+		got := 0
+		var exit *exec.ExitError
+		if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+			got = exit.ExitCode()
+		} else {
+			ts.Check(err)
+		}
+		switch starved := got == exitHarness && strings.Contains(ts.ReadFile("stdout"), "the generator cannot be believed"); {
+		case slices.Contains(want, strconv.Itoa(got)):
+			return
+		case !starved || tries == 0:
+			ts.Fatalf("exit code %d, want %s\n%s%s", got, args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+		}
 	}
 }
 
