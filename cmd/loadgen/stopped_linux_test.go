@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -67,7 +68,9 @@ func stopping(ts *testscript.TestScript, neg bool, args []string) {
 			break
 		}
 		time.Sleep(stopped)
-		ts.Check(syscall.Kill(pid, syscall.SIGCONT))
+		if err := syscall.Kill(pid, syscall.SIGCONT); !errors.Is(err, syscall.ESRCH) { // it had ended already
+			ts.Check(err)
+		}
 	}
 	<-done
 	if got := fmt.Sprint(cmd.ProcessState.ExitCode()); got != args[4] {
