@@ -184,7 +184,7 @@ func TestRealLoad(t *testing.T) {
 		} {
 			out := filepath.Join(t.TempDir(), "out")
 			args := append([]string{"run"}, run...)
-			args = append(args, "--server", filepath.Join(bin, "openaccess-mcp"), "--transport", transport, "--target", s.dir, "--profile", "real",
+			args = append(args, "--server", filepath.Join(bin, "openaccess-mcp"), "--transport", transport, "--target", s.dir, "--profile-id", "real",
 				"--warmup", "1s", "--duration", "5s", "--out", out, "--quiet")
 			// The verdict is not asked for: a busy machine may make the generator late, which is no error of the server's.
 			report, runErr := exec.Command(filepath.Join(bin, "loadgen"), args...).CombinedOutput()
