@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -67,13 +68,26 @@ func run(ctx context.Context, p *Pool, target *profile.Target, line string) (str
 		return "", err
 	}
 	defer s.Close()
-	done := make(chan struct{})
-	go func() { defer close(done); ssh.DiscardRequests(s.Requests) }()
-	if _, err := s.SendRequest("exec", true, ssh.Marshal(struct{ C string }{line})); err != nil {
-		return "", err
+	ended := make(chan string, 1)
+	go func() {
+		how := "without an exit status"
+		for req := range s.Requests {
+			if how = fmt.Sprintf("%s %x", req.Type, req.Payload); req.WantReply {
+				_ = req.Reply(false, nil)
+			}
+		}
+		ended <- how
+	}()
+	if ok, err := s.SendRequest("exec", true, ssh.Marshal(struct{ C string }{line})); err != nil || !ok {
+		return "", fmt.Errorf("exec: accepted %v, %v", ok, err)
 	}
+	complaint := make(chan []byte, 1)
+	go func() { text, _ := io.ReadAll(s.Stderr()); complaint <- text }()
 	out, err := io.ReadAll(s)
-	<-done
+	text := <-complaint
+	if how := <-ended; err == nil && how != "exit-status 00000000" {
+		err = fmt.Errorf("the command ended with %s: %s", how, text)
+	}
 	return string(out), err
 }
 

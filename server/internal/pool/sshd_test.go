@@ -27,7 +27,8 @@ import (
 )
 
 // testUser is a plain user, made where there is none, whose login shell is /bin/sh: a shell with heavy start-up files would be tested too.
-const testUser = "openaccess-test"
+// It is not the user of the tests of the programs, which kill all that theirs runs.
+const testUser = "openaccess-pool"
 
 // startSSHD starts OpenSSH's server on a loopback port, with extra lines in its configuration, and returns a target of it for testUser. It
 // needs root, and Debian's package openssh-server.
@@ -122,38 +123,50 @@ func newKey(t *testing.T, dir, name string) ssh.Signer {
 	return signer
 }
 
-// established counts the TCP connections that are open to a loopback port.
-func established(t *testing.T, addr string) int {
-	t.Helper()
-	_, port, err := splitAddr(addr)
+// openConns counts the TCP connections that a pool holds open.
+type openConns struct {
+	mu        sync.Mutex
+	now, most int
+}
+
+// dial is a Config.Dial.
+func (o *openConns) dial(ctx context.Context, t *profile.Target) (net.Conn, error) {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", t.Addr)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	table, err := os.ReadFile("/proc/net/tcp")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	for line := range strings.Lines(string(table)) {
-		if f := strings.Fields(line); len(f) > 3 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == "01" {
-			n++
-		}
-	}
-	return n
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.now++
+	o.most = max(o.most, o.now)
+	return &countedConn{Conn: c, conns: o}, nil
+}
+
+// countedConn counts until it is closed.
+type countedConn struct {
+	net.Conn
+	conns *openConns
+	once  sync.Once
+}
+
+func (c *countedConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(func() {
+		c.conns.mu.Lock()
+		defer c.conns.mu.Unlock()
+		c.conns.now--
+	})
+	return err
 }
 
 // callMany has 64 callers run three commands each at the targets, and wants every one to succeed, with no more connections than limit.
-func callMany(t *testing.T, p *Pool, targets []*profile.Target, limit int) {
+func callMany(t *testing.T, cfg Config, targets []*profile.Target, limit int) Stats {
 	t.Helper()
-	watching, stop := context.WithCancel(t.Context())
-	most := make(chan int)
-	go func() {
-		m := 0
-		for sleep(watching, 2*time.Millisecond) {
-			m = max(m, established(t, targets[0].Addr))
-		}
-		most <- m
-	}()
+	var conns openConns
+	cfg.Dial = conns.dial
+	p := New(cfg)
+	defer p.Close()
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
@@ -168,24 +181,20 @@ func callMany(t *testing.T, p *Pool, targets []*profile.Target, limit int) {
 		})
 	}
 	wg.Wait()
-	stop()
-	m := <-most
-	if m == 0 || m > limit {
-		t.Errorf("%d connections at once, at most %d are allowed", m, limit)
+	if conns.most == 0 || conns.most > limit {
+		t.Errorf("%d connections at once, at most %d are allowed", conns.most, limit)
 	}
 	s := p.Stats()
 	if s.Leased != 0 || s.Waiting != 0 || s.BreakersOpen != 0 {
 		t.Errorf("stats %+v", s)
 	}
-	t.Logf("%d connections at once, %d channels refused, %d dials, %d in vain", m, s.Refused, s.Dials+s.DialFailures, s.DialFailures)
+	t.Logf("%d connections at once, %d channels refused, %d dials, %d in vain", conns.most, s.Refused, s.Dials+s.DialFailures, s.DialFailures)
+	return s
 }
 
 func TestRealMaxSessions(t *testing.T) {
 	target := startSSHD(t, "MaxSessions 2", "MaxStartups 100")
-	p := New(Config{MaxConns: 10})
-	defer p.Close()
-	callMany(t, p, []*profile.Target{target}, 10)
-	if s := p.Stats(); s.Refused == 0 {
+	if s := callMany(t, Config{MaxConns: 10}, []*profile.Target{target}, 10); s.Refused == 0 {
 		t.Error("sshd has refused no channel")
 	}
 }
@@ -194,20 +203,15 @@ func TestRealMaxSessions(t *testing.T) {
 func TestRealMaxStartups(t *testing.T) {
 	target := startSSHD(t, "MaxStartups 3:30:10")
 	t.Run("one target", func(t *testing.T) {
-		p := New(Config{MaxConns: 10, ChannelsPerConn: 2})
-		defer p.Close()
-		callMany(t, p, []*profile.Target{target}, 10)
+		callMany(t, Config{MaxConns: 10, ChannelsPerConn: 2}, []*profile.Target{target}, 10)
 	})
 	t.Run("many targets", func(t *testing.T) {
-		waitUntil(t, func() bool { return established(t, target.Addr) == 0 })
-		p := New(Config{MaxConns: 2})
-		defer p.Close()
 		var targets []*profile.Target
 		for i := range 32 {
 			each := *target
 			each.Key = fmt.Sprint("real-", i)
 			targets = append(targets, &each)
 		}
-		callMany(t, p, targets, 64)
+		callMany(t, Config{MaxConns: 2}, targets, 64)
 	})
 }
