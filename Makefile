@@ -32,8 +32,8 @@ race: ## run the tests under the race detector (needs a C compiler)
 lint: ## check formatting, vet, staticcheck and go.mod
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	$(GO) vet $(PKGS)
-	$(GO) vet -tags realssh,containers $(PKGS)
-	$(GO) tool staticcheck -tags realssh,containers $(PKGS)
+	$(GO) vet -tags realssh,containers,tmux,proof $(PKGS)
+	$(GO) tool staticcheck -tags realssh,containers,tmux,proof $(PKGS)
 	$(GO) mod tidy -diff
 
 .PHONY: fuzz

@@ -61,12 +61,15 @@ func stopping(ts *testscript.TestScript, neg bool, args []string) {
 	for deadline := time.Now().Add(awaitTimeout); childOf(cmd.Process.Pid) == 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
-	pid := cmd.Process.Pid
-	if args[0] == "server" {
-		pid = childOf(pid)
-	}
 	for range times {
-		if !waitsFor(done, running) || syscall.Kill(pid, syscall.SIGSTOP) != nil {
+		if !waitsFor(done, running) {
+			break
+		}
+		pid := cmd.Process.Pid
+		if args[0] == "server" { // found only now: before it starts its first program, Go tries with a child that ends at once
+			pid = childOf(pid)
+		}
+		if pid == 0 || syscall.Kill(pid, syscall.SIGSTOP) != nil {
 			break
 		}
 		time.Sleep(stopped)
