@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 		fixtureMain(mode)
 		return
 	}
+	blameGrace = 5 * time.Second
 	goleak.VerifyTestMain(m)
 }
 
@@ -174,8 +175,8 @@ func fixtureServer(counts counters, die func()) *server.MCPServer {
 			if err != nil {
 				return nil, err
 			}
-			time.Sleep(5 * time.Millisecond) // the server orders a notification and a reply only where they are apart
 		}
+		time.Sleep(100 * time.Millisecond) // the server orders a notification and a reply only where they are apart
 		return envelope(true, map[string]any{}, "", ""), nil
 	})
 	add("die", func(ctx context.Context, args map[string]any) (*mcp.CallToolResult, error) {
