@@ -51,6 +51,7 @@ proof: build ## measure what the documents claim, whole; needs root, OpenSSH and
 	mkdir -p docs/proof
 	$(BIN)/loadgen run ssh-exec-64 ssh-exec-1 --server $(BIN)/openaccess-mcp --isolate --quiet --duration 30s | sed -n '/^Cells/,$$p' > docs/proof/limits.txt
 	$(BIN)/loadgen run vpn-toggle tunnel-create rsync-100 --server $(BIN)/openaccess-mcp --isolate --quiet --duration 30s | sed -n '/^Targets/,$$p' > docs/proof/rows.txt
+	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -tags proof -count=1 -timeout 90m -p 1 -run '^TestProof' $(PKGS)
 	RIVAL_REPEATS=31 RIVAL_REPORT=$(CURDIR)/docs/proof/rivals.txt $(GO) test -tags realssh -count=1 -timeout 20m -run TestRivals ./cmd/openaccess-mcp
 
 .PHONY: clean

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestCalibration: percentiles are within 2 % of the delays that the fake host recorded, through SSH alone and through the server, and a
+// TestProofCalibration: percentiles are within 2 % of the delays that the fake host recorded, through SSH alone and through the server, and a
 // report can carry the certificate.
-func TestCalibration(t *testing.T) {
+func TestProofCalibration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "calibration.json")
 	args := []string{"calibrate", "--quiet", "--duration", length(60*time.Second, 5*time.Second), "--out", file}
 	if !whole() {

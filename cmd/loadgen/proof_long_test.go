@@ -15,9 +15,9 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
 
-// TestLongRun: ten minutes at 2,000 calls a second grow neither the generator, whose resident memory stays within 10 MiB of what it was after a
+// TestProofLongRun: ten minutes at 2,000 calls a second grow neither the generator, whose resident memory stays within 10 MiB of what it was after a
 // minute, nor the result, and the arrivals do not drift.
-func TestLongRun(t *testing.T) {
+func TestProofLongRun(t *testing.T) {
 	const rate = 2000
 	length, settled := 10*time.Minute, time.Minute
 	if !whole() {

@@ -115,8 +115,8 @@ func runK6(t *testing.T, url string, rate int, duration string) figures {
 	return figures{int64(reqs["count"]), reqs["rate"], ms("p(50)"), ms("p(95)"), ms("p(99)"), u.cpu}
 }
 
-// TestOpenLoopBesideVegeta: at 2,000 calls a second over HTTP the calls leave on time, all of them, for no more CPU each than vegeta takes.
-func TestOpenLoopBesideVegeta(t *testing.T) {
+// TestProofOpenLoop: at 2,000 calls a second over HTTP the calls leave on time, all of them, for no more CPU each than vegeta takes.
+func TestProofOpenLoop(t *testing.T) {
 	const rate = 2000
 	duration, rounds := length(30*time.Second, 6*time.Second), 1
 	if whole() {
@@ -161,9 +161,9 @@ func TestOpenLoopBesideVegeta(t *testing.T) {
 	keep(t, "open-loop.txt", fmt.Sprintf("%d calls/s of a no-op tool over HTTP for %s, both generators against the same server process.\n\n%s", rate, duration, text.String()))
 }
 
-// TestAgreement: on an endpoint whose delays are log-normal, loadgen, vegeta and k6 find the same rate and percentiles. Each meets a fresh
+// TestProofAgreement: on an endpoint whose delays are log-normal, loadgen, vegeta and k6 find the same rate and percentiles. Each meets a fresh
 // server, which draws the same delays.
-func TestAgreement(t *testing.T) {
+func TestProofAgreement(t *testing.T) {
 	const rate = 500
 	duration := length(60*time.Second, 8*time.Second)
 	endpoint := func() string { return noopServer(t, "--delay", "20ms", "--sigma", "0.5") }

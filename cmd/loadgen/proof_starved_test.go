@@ -40,8 +40,8 @@ func quarterCore(t *testing.T) (procs string) {
 	return filepath.Join(dir, "cgroup.procs")
 }
 
-// TestStarvedGenerator gives the generator, and not its server, a quarter of a core: the run must be invalid.
-func TestStarvedGenerator(t *testing.T) {
+// TestProofStarvedGenerator gives the generator, and not its server, a quarter of a core: the run must be invalid.
+func TestProofStarvedGenerator(t *testing.T) {
 	procs, dir := quarterCore(t), t.TempDir()
 	for _, p := range []string{".", "../openaccess-mcp"} {
 		if out, err := exec.Command("go", "build", "-o", dir+"/", p).CombinedOutput(); err != nil {

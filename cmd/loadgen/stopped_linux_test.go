@@ -16,8 +16,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestStopped stops the generator or its server while it measures, with the signals that a shell uses for that.
-func TestStopped(t *testing.T) {
+// TestProofStopped stops the generator or its server while it measures, with the signals that a shell uses for that.
+func TestProofStopped(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "stopped"),
 		RequireExplicitExec: true,
