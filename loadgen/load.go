@@ -24,7 +24,7 @@ type load struct {
 	started   atomic.Int64 // closed: iterations started in the measured time
 	retired   atomic.Int64 // closed: virtual users that have done all their iterations
 
-	// What follows is for an open executor, and its goroutine's alone.
+	// What follows is for an open executor, and for the leader of its relay alone.
 
 	arrivals schedule
 	pending  time.Duration // the next arrival
@@ -59,7 +59,7 @@ func (l *load) run(ctx, calls context.Context) {
 	case l.exec.Kind == Occupancy:
 		l.occupy(ctx, calls)
 	default:
-		l.open(ctx, calls)
+		newRelay(l, ctx, calls).run()
 	}
 }
 
@@ -172,35 +172,6 @@ func (l *load) advance() {
 	l.pending += l.from
 }
 
-// open issues every arrival of the schedule. Each slot in use has a worker that outlives its calls, so an arrival costs no new goroutine.
-func (l *load) open(ctx, calls context.Context) {
-	pace, release := l.x.r.opts.pacer()
-	defer release()
-	free := newSlots(l.exec.maxInFlight())
-	var workers []chan arrival
-	var wg sync.WaitGroup
-	for ; l.left && l.pending < l.until(); l.advance() {
-		if pace(ctx, l.x.origin.Add(l.pending)) != nil {
-			break
-		}
-		a, ok := l.arrive(free)
-		if !ok {
-			continue
-		}
-		for a.slot >= len(workers) {
-			work := make(chan arrival, 1)
-			u := l.user(len(workers))
-			workers = append(workers, work)
-			wg.Go(func() { l.worker(calls, u, work, free) })
-		}
-		workers[a.slot] <- a // never blocks: the slot is free once its worker is done
-	}
-	for _, work := range workers {
-		close(work)
-	}
-	wg.Wait()
-}
-
 // arrive counts the arrival that is pending and finds it a slot; ok is false when it is dropped.
 func (l *load) arrive(free *slots) (a arrival, ok bool) {
 	x := l.x
@@ -224,14 +195,6 @@ func (l *load) arrive(free *slots) (a arrival, ok bool) {
 	}
 	share.inFlight.Add(1)
 	return a, true
-}
-
-func (l *load) worker(calls context.Context, u *user, work <-chan arrival, free *slots) {
-	for a := range work {
-		u.iterate(calls, a.part, a.n, a.intended, true)
-		l.x.shares[a.part.index].inFlight.Add(-1)
-		free.release(a.slot)
-	}
 }
 
 // account closes the turn under way: it adds up its measured time and, where an interrupt cut it short, the arrivals that were due before.

@@ -74,6 +74,7 @@ func (o *calibrateOptions) run(cmd *cobra.Command) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
+	tuneThreads()
 	work, err := newWorkspace()
 	if err != nil {
 		return err

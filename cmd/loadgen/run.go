@@ -113,6 +113,7 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err := o.checkSamples(); err != nil {
 		return err
 	}
+	tuneThreads()
 	plans, err := o.plans(args)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 // ThisHost describes the machine that the program runs on. The processor's name is known on Linux only; elsewhere it is the
 // architecture's.
 func ThisHost() Host {
-	return Host{CPU: processor(), Cores: runtime.GOMAXPROCS(0), OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version()}
+	return Host{CPU: processor(), Cores: runtime.NumCPU(), OS: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version()}
 }
 
 func processor() string {
