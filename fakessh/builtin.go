@@ -1,6 +1,7 @@
 package fakessh
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -23,6 +24,7 @@ var builtins = map[string]Handler{
 	"sleep":     sleep,
 	"exit":      exit,
 	"bytes":     writeBytes,
+	"seq":       seq,
 	"cat":       cat,
 	"sha256sum": sha256sum,
 	"rm":        rm,
@@ -108,6 +110,25 @@ func writeBytes(ctx context.Context, c *Command) int {
 			return 1
 		}
 		n -= int64(len(part))
+	}
+	return 0
+}
+
+// seq writes the numbers from 1 to N, each on a line: seq N.
+func seq(ctx context.Context, c *Command) int {
+	if len(c.Args) != 2 {
+		return c.fail(1, "want one number")
+	}
+	n, err := strconv.ParseInt(c.Args[1], 10, 64)
+	if err != nil {
+		return c.fail(1, "invalid argument '%s'", c.Args[1])
+	}
+	out := bufio.NewWriterSize(c.Stdout, 32<<10)
+	for i := int64(1); i <= n && ctx.Err() == nil; i++ {
+		_, _ = out.Write(append(strconv.AppendInt(out.AvailableBuffer(), i, 10), '\n')) // Flush gives the first error
+	}
+	if out.Flush() != nil {
+		return 1
 	}
 	return 0
 }

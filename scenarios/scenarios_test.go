@@ -13,8 +13,9 @@ import (
 )
 
 func TestEmbeddedScenarios(t *testing.T) {
-	want := []string{"cancel-release", "rsync-100", "sftp-1mb", "sftp-progress", "sftp-tree", "ssh-exec", "ssh-exec-1", "ssh-exec-64", "tunnel-create", "vpn-toggle"}
-	ungraded := []string{"cancel-release", "sftp-progress", "sftp-tree", "ssh-exec-1", "ssh-exec-64"}
+	ungraded := []string{"abrupt-disconnect", "cancel-release", "session-churn", "sftp-progress", "sftp-tree", "slow-reader", "ssh-exec-1", "ssh-exec-64", "stall"}
+	want := append([]string{"rsync-100", "sftp-1mb", "ssh-exec", "tunnel-create", "vpn-toggle"}, ungraded...)
+	slices.Sort(want)
 	got := List()
 	slices.Sort(got)
 	if !slices.Equal(got, want) {
@@ -102,7 +103,7 @@ func TestLoadFile(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	for ref, want := range map[string]string{
 		"ssh-exce":        `did you mean "ssh-exec"?`,
-		"nothing-like-it": "known are cancel-release, rsync-100, sftp-1mb",
+		"nothing-like-it": "known are abrupt-disconnect, cancel-release, rsync-100",
 		"targets":         "unknown scenario",
 		"":                "unknown scenario",
 	} {

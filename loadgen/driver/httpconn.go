@@ -94,8 +94,8 @@ func (e *endpoint) dial(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	l := &link{raw: raw, rw: raw}
-	if e.readRate > 0 { // what the kernel takes on its own would hide the slowness
-		_ = raw.(*net.TCPConn).SetReadBuffer(4 << 10)
+	if e.readRate > 0 { // what the kernel takes on its own would hide the slowness, and less than two reads would make TCP wait for its timers
+		_ = raw.(*net.TCPConn).SetReadBuffer(int(min(max(4<<10, e.readRate/10), 4<<20)))
 	}
 	if e.tls != nil {
 		c := tls.Client(raw, e.tls)
