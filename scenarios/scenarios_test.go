@@ -70,6 +70,21 @@ func TestTargetsTable(t *testing.T) {
 	}
 }
 
+// TestDocumentedScenario keeps the scenario that a document quotes the one that loadgen runs.
+func TestDocumentedScenario(t *testing.T) {
+	text, err := os.ReadFile("../docs/coordinated-omission.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scenario, err := embedded.ReadFile("stall.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "```yaml\n"+string(scenario)+"```\n") {
+		t.Error("the document does not hold stall.yaml as it is")
+	}
+}
+
 // TestDefaultRunIsShort keeps a default run, warm-ups included, well inside 110 seconds.
 func TestDefaultRunIsShort(t *testing.T) {
 	var total time.Duration
