@@ -21,6 +21,8 @@ var only = []struct {
 	{"golang.org/x/crypto/ssh/", []string{"server/internal/profile", "server/internal/secret", "fakessh"}, "SSH is behind the pool"},
 	{"gvisor.dev/", []string{"server/internal/vpn", "fakessh/wgpeer"}, "a heavy dependency"},
 	{"golang.zx2c4.com/wireguard/", []string{"server/internal/vpn", "fakessh/wgpeer"}, "a heavy dependency"},
+	{"github.com/prometheus/", []string{"server/internal/metrics"}, "one place for what scrapers read"},
+	{"net/http/pprof", []string{"server"}, "it is served on loopback only, when asked for"},
 	{"database/sql", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
 	{"modernc.org/", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
 	{"testing", nil, "shipped packages do not carry the test framework"},

@@ -29,6 +29,7 @@ type call struct {
 // handle makes an MCP handler of a tool's function. Whatever the function returns becomes an envelope; a non-nil data beside an
 // error is kept.
 func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *call) (*T, error)) mcpserver.ToolHandlerFunc {
+	s.metrics.Declare(operation)
 	return func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		start := time.Now()
 		c := &call{s: s, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}, reporter: s.newProgress(ctx, req)}
@@ -44,14 +45,25 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 		}
 		env.Metadata = c.metadata
 		recorded.outcome = audit.Outcome{Code: string(c.metadata.ErrorCode), Bytes: c.bytes, Duration: time.Since(start)}
-		s.metrics.Record(metrics.Call{
-			Operation: operation, Code: string(c.metadata.ErrorCode), Duration: time.Since(start), Bytes: c.bytes,
-		})
+		s.metrics.Record(c.counted(operation, recorded.outcome.Duration))
 		if err != nil {
 			s.cfg.Logger.Info("call failed", "operation", operation, "profile", c.metadata.ProfileID, "code", c.metadata.ErrorCode, "error", env.Error)
 		}
 		return result(env, err != nil)
 	}
+}
+
+// counted is the call as the metrics count it.
+func (c *call) counted(operation string, took time.Duration) metrics.Call {
+	m := metrics.Call{Operation: operation, Profile: c.metadata.ProfileID, Code: string(c.metadata.ErrorCode), Duration: took, Bytes: c.bytes}
+	if c.metadata.ErrorCode == CodeProfileNotFound {
+		m.Profile = "" // a caller made it up
+	}
+	t := &c.metadata.Timing
+	for i, seconds := range [...]float64{t.Queue, t.Dial, t.Channel, t.Remote} {
+		m.Phases[i] = time.Duration(seconds * float64(time.Second))
+	}
+	return m
 }
 
 // authorize finds the profile and asks its policy. It runs before anything touches the network.

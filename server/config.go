@@ -36,6 +36,8 @@ type Config struct {
 
 	Audit Audit `yaml:"audit"`
 
+	Monitoring Monitoring `yaml:"monitoring"`
+
 	// DrainTimeout is how long calls under way may go on once the server must stop; 10 s.
 	DrainTimeout Seconds `yaml:"drain_timeout" min:"0.001"`
 
@@ -116,6 +118,7 @@ func defaults() Config {
 		Caching:      Caching{Enabled: &on, ResponseCacheSize: 1000, ResponseCacheMB: 64, ResponseCacheTTL: 300},
 		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10, CleanupInterval: 300},
 		Audit:        Audit{Enabled: &on, Path: auditPath()},
+		Monitoring:   Monitoring{MetricsCollection: &on, HealthCheckInterval: 30, PerformanceMonitoring: &on, MaxProfiles: 100, Pprof: new(bool)},
 		DrainTimeout: 10,
 		Version:      "dev",
 	}
@@ -136,6 +139,8 @@ var presets = map[string]map[string]string{
 		"resource_limits.max_memory_mb":             "2048",
 		"resource_limits.max_concurrent_operations": "100",
 		"resource_limits.max_per_profile":           "20",
+
+		"monitoring.health_check_interval": "30",
 	},
 }
 
@@ -150,6 +155,11 @@ func (c *Config) validate() error {
 	one("transport", c.Transport, "stdio", "http")
 	one("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	one("preset", c.Preset, presetNames()...)
+	if listen := c.Monitoring.Listen; listen != "" {
+		if err := checkLoopback(listen); err != nil {
+			errs = append(errs, c.keyError("monitoring.listen", err.Error()))
+		}
+	}
 	for _, k := range configKeys {
 		v := k.of(c)
 		if n, ok := number(v); ok && !v.IsZero() && n < k.min {

@@ -24,6 +24,13 @@ const (
 	CodeInternalError        Code = "INTERNAL_ERROR"
 )
 
+// codes are all of them.
+var codes = []string{
+	string(CodeProfileNotFound), string(CodePolicyViolation), string(CodeAuthenticationFailed), string(CodeAuthorizationFailed),
+	string(CodeInvalidParameters), string(CodeLimitExceeded), string(CodeTimeout), string(CodeHostKeyMismatch), string(CodeConnectionFailed),
+	string(CodeOutcomeUnknown), string(CodeInternalError),
+}
+
 // Envelope is the structured content of every tool's result. Data is absent when the call failed before there was any; a command
 // that was stopped leaves the output that had arrived.
 type Envelope[T any] struct {

@@ -44,7 +44,7 @@ func (addr httpTransport) serve(ctx context.Context, s *Server) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
 	}
 	mcpHandler := s.streamable(srv)
-	srv.Handler = guard(mcpHandler)
+	srv.Handler = guard(mcpHandler, s.monitorHandler())
 	s.cfg.Logger.Info("serving MCP", "transport", "http", "url", "http://"+l.Addr().String()+endpoint)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
@@ -96,8 +96,8 @@ func loopbackName(host string) bool {
 }
 
 // guard keeps web pages out: a browser names the page's host in Origin, and the name it was rebound to in Host. It also bounds the
-// body and serves nothing but the endpoint.
-func guard(next http.Handler) http.Handler {
+// body. What is not for the endpoint goes to others.
+func guard(next, others http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
 		if h, _, err := net.SplitHostPort(host); err == nil {
@@ -115,7 +115,7 @@ func guard(next http.Handler) http.Handler {
 			}
 		}
 		if r.URL.Path != endpoint {
-			http.NotFound(w, r)
+			others.ServeHTTP(w, r)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxMessage)
@@ -123,12 +123,13 @@ func guard(next http.Handler) http.Handler {
 	})
 }
 
-// Handler serves the MCP endpoint at /mcp for an HTTP server of the caller's, with Host and Origin checked as HTTP does.
+// Handler serves the MCP endpoint at /mcp and the monitoring beside it for an HTTP server of the caller's, with Host and Origin checked as
+// HTTP does.
 // Close ends what it keeps for its sessions.
 func (s *Server) Handler() http.Handler {
 	h := s.streamable(nil)
 	s.mu.Lock()
 	s.handlers = append(s.handlers, h)
 	s.mu.Unlock()
-	return guard(h)
+	return guard(h, s.monitorHandler())
 }

@@ -41,8 +41,10 @@ type Server struct {
 	limits    admission.Limiter
 	memory    admission.Memory
 	responses *responses
-	audit     *audit.Store // nil keeps no record
-	metrics   metrics.Registry
+	audit     *audit.Store      // nil keeps no record
+	metrics   *metrics.Registry // nil counts nothing
+	traffic   traffic
+	monitor   monitor
 	tunnels   tunnels
 	vpn       *vpn.Tunnels
 	started   time.Time
@@ -69,7 +71,10 @@ func New(cfg Config) (*Server, error) {
 	if s.audit, err = s.openAudit(); err != nil {
 		return nil, err
 	}
-	s.pool = pool.New(cfg.Pooling.pool(s.dial))
+	s.metrics = cfg.registry()
+	pooling := cfg.Pooling.pool(s.dial)
+	pooling.Dialled = s.dialled()
+	s.pool = pool.New(pooling)
 	s.responses = newResponses(cfg.Caching)
 	s.memory.Limiter, s.memory.Shrink, s.memory.Report = &s.limits, s.shrink, s.reportMemory
 	s.limit(&cfg)
@@ -78,6 +83,7 @@ func New(cfg Config) (*Server, error) {
 	s.mcp.AddTools(s.execTool(), s.transferTool(), s.syncTool(), s.profilesTool(), s.statsTool())
 	s.mcp.AddTools(s.tunnelTools()...)
 	s.mcp.AddTools(s.vpnTool())
+	s.watchFigures()
 	return s, nil
 }
 
@@ -100,6 +106,11 @@ type Transport interface {
 // Run serves clients over t until ctx ends or, over stdio, the client closes its end. Calls under way then get DrainTimeout to end. It
 // returns nil after such an orderly end.
 func (s *Server) Run(ctx context.Context, t Transport) error {
+	stopMonitor, err := s.startMonitor()
+	if err != nil {
+		return err
+	}
+	defer stopMonitor()
 	ctx, cancel := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	background.Go(func() { s.pool.Run(ctx) })

@@ -105,8 +105,8 @@ func (s *Server) setVPN(ctx context.Context, id, peerID string, up bool) (vpn.St
 // dial opens the byte stream to a target, through its tunnel where it has one.
 func (s *Server) dial(ctx context.Context, t *profile.Target) (net.Conn, error) {
 	if t.VPN != "" {
-		return s.vpn.Dial(ctx, t.VPN, t.Addr)
+		return s.traffic.counted(s.vpn.Dial(ctx, t.VPN, t.Addr))
 	}
 	var d net.Dialer
-	return d.DialContext(ctx, "tcp", t.Addr)
+	return s.traffic.counted(d.DialContext(ctx, "tcp", t.Addr))
 }

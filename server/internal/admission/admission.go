@@ -42,6 +42,7 @@ func (r *Refusal) Is(target error) bool { return target == ErrLimit }
 // callers of one key are served first come, first served. The zero value has no limit over all; it is safe for concurrent use.
 type Limiter struct {
 	refusal atomic.Pointer[Refusal]
+	refused struct{ memory, queue, patience atomic.Int64 }
 
 	mu      sync.Mutex
 	max     int // over all; 0 is none
@@ -86,10 +87,12 @@ func (l *Limiter) Refuse(r *Refusal) { l.refusal.Store(r) }
 // called; further calls of it do nothing. A changed limit of a key counts for all its callers from now on.
 func (l *Limiter) Enter(ctx context.Context, key string, limit int) (leave func(), err error) {
 	if r := l.refusal.Load(); r != nil {
+		l.refused.memory.Add(1)
 		return nil, r
 	}
 	t, err := l.request(key, limit)
 	if err != nil {
+		l.refused.queue.Add(1)
 		return nil, err
 	}
 	if t.ready != nil {
@@ -199,6 +202,7 @@ func (l *Limiter) end(t *ticket) {
 
 // giveUp ends t, whose context has ended while it waited.
 func (l *Limiter) giveUp(ctx context.Context, t *ticket) error {
+	l.refused.patience.Add(1)
 	l.mu.Lock()
 	what, running := "profile "+t.gate.key+" runs", t.gate.running
 	if running < t.gate.limit {
@@ -207,6 +211,18 @@ func (l *Limiter) giveUp(ctx context.Context, t *ticket) error {
 	l.mu.Unlock()
 	l.end(t)
 	return fmt.Errorf("%w: %s %d calls at once already, and none ended in time (%w)", ErrLimit, what, running, context.Cause(ctx))
+}
+
+// Refusals counts the callers that were not admitted, by reason.
+type Refusals struct {
+	Memory   int64 // Refuse said so
+	Queue    int64 // too many waited already
+	Patience int64 // their contexts ended while they waited
+}
+
+// Refused returns the counts so far.
+func (l *Limiter) Refused() Refusals {
+	return Refusals{l.refused.memory.Load(), l.refused.queue.Load(), l.refused.patience.Load()}
 }
 
 // Stats counts the callers that run and wait, over all keys.

@@ -65,6 +65,9 @@ func (p *Pool) dial(ctx context.Context, t *profile.Target) (*conn, error) {
 	c.expires = now.Add(jittered(p.config().MaxLifetime))
 	p.count.dials.Add(1)
 	p.count.dialNanos.Add(int64(c.dialTime))
+	if heard := p.config().Dialled; heard != nil {
+		heard(c.dialTime)
+	}
 	return c, nil
 }
 

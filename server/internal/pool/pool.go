@@ -48,6 +48,9 @@ type Config struct {
 	// Dial opens the byte stream to t.Addr, through the tunnel t.VPN where that is set; nil means TCP, and fails where it is set. It is not
 	// asked for targets with a jump.
 	Dial func(ctx context.Context, t *profile.Target) (net.Conn, error)
+
+	// Dialled hears how long each successful dial took, login included; nil is nobody.
+	Dialled func(time.Duration)
 }
 
 func (c Config) withDefaults() *Config {

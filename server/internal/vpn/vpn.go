@@ -155,6 +155,18 @@ func (t *Tunnels) Down(ctx context.Context, name string) (Status, error) {
 // IsUp says whether the peer is up.
 func (t *Tunnels) IsUp(name string) bool { return t.tunnel(name) != nil }
 
+// CountUp says how many peers are up.
+func (t *Tunnels) CountUp() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.slots {
+		if s.current() != nil {
+			n++
+		}
+	}
+	return n
+}
+
 // tunnel returns that of the peer, or nil.
 func (t *Tunnels) tunnel(name string) *tunnel {
 	t.mu.Lock()

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package metrics
+
+// ReadProcess knows nothing here.
+func ReadProcess() Process { return unknown }
