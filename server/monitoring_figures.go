@@ -137,3 +137,37 @@ func (ts *tunnels) kinds() map[remote.TunnelKind]int {
 	}
 	return n
 }
+
+// ProcessStats is the process's part of server_stats. What the system does not tell is absent.
+type ProcessStats struct {
+	Virtual     *int64   `json:"virtual_bytes,omitempty" jsonschema:"virtual memory"`
+	Resident    *int64   `json:"resident_bytes,omitempty" jsonschema:"resident memory"`
+	CPU         *float64 `json:"cpu_s,omitempty" jsonschema:"seconds of user and system time so far"`
+	Threads     *int64   `json:"threads,omitempty"`
+	Descriptors *int64   `json:"descriptors,omitempty" jsonschema:"file descriptors open now"`
+	Limit       *int64   `json:"descriptors_limit,omitempty" jsonschema:"file descriptors that may be open"`
+	Sockets     *int64   `json:"sockets,omitempty" jsonschema:"sockets open now"`
+	SSHReceived int64    `json:"ssh_received_bytes" jsonschema:"bytes of the SSH connections as they crossed the network"`
+	SSHSent     int64    `json:"ssh_sent_bytes"`
+	Received    *int64   `json:"network_received_bytes,omitempty" jsonschema:"bytes that came in over IP in the server's network namespace, other processes' too"`
+	Sent        *int64   `json:"network_sent_bytes,omitempty"`
+}
+
+func (s *Server) processStats() ProcessStats {
+	p := metrics.ReadProcess()
+	known := func(n int64) *int64 {
+		if n < 0 {
+			return nil
+		}
+		return &n
+	}
+	stats := ProcessStats{
+		Virtual: known(p.Virtual), Resident: known(p.Resident), Threads: known(p.Threads), Descriptors: known(p.Descriptors),
+		Limit: known(p.MaxDescriptors), Sockets: known(p.Sockets), Received: known(p.Received), Sent: known(p.Sent),
+		SSHReceived: s.traffic.received.Load(), SSHSent: s.traffic.sent.Load(),
+	}
+	if p.CPU >= 0 {
+		stats.CPU = &p.CPU
+	}
+	return stats
+}

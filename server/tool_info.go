@@ -77,8 +77,27 @@ type StatsData struct {
 	Memory     MemoryStats                  `json:"memory"`
 	Responses  CacheStats                   `json:"response_cache"`
 	Audit      AuditStats                   `json:"audit"`
+	Since      time.Time                    `json:"since" jsonschema:"when operations and profile_operations begin: with the server or with the last reset"`
 	Operations map[string]metrics.Operation `json:"operations"`
+	Profile    map[string]metrics.Operation `json:"profile_operations,omitempty" jsonschema:"the same on the profile that was asked for"`
 	Pool       PoolStats                    `json:"pool"`
+	Admission  AdmissionStats               `json:"admission"`
+	Tunnels    int                          `json:"tunnels" jsonschema:"tunnels open now"`
+	VPNPeers   int                          `json:"vpn_peers_up"`
+	Process    ProcessStats                 `json:"process"`
+}
+
+// AdmissionStats says whom the limits refused.
+type AdmissionStats struct {
+	Limit    int   `json:"limit" jsonschema:"calls that may work on hosts at once"`
+	Memory   int64 `json:"refused_for_memory"`
+	Queue    int64 `json:"refused_for_queue" jsonschema:"calls that found the queue full"`
+	Patience int64 `json:"refused_for_patience" jsonschema:"calls for which no slot came in time"`
+}
+
+func (s *Server) admissionStats() AdmissionStats {
+	r := s.limits.Refused()
+	return AdmissionStats{Limit: s.current().Limits.MaxConcurrentOperations, Memory: r.Memory, Queue: r.Queue, Patience: r.Patience}
 }
 
 // CacheStats is a cache's part of server_stats.
@@ -149,34 +168,70 @@ type PoolStats struct {
 	Reused        int64   `json:"reused" jsonschema:"leases whose connection was open already"`
 	ReuseRatio    float64 `json:"reuse_ratio"`
 	RefusedOpened int64   `json:"refused" jsonschema:"channels that a host refused"`
+	Held          int     `json:"held" jsonschema:"forwarded connections and listeners open now"`
+	Limited       int64   `json:"callers_refused" jsonschema:"callers refused because too many waited"`
+	Evicted       int64   `json:"closed_idle" jsonschema:"connections closed because nobody used them"`
+	Expired       int64   `json:"closed_lifetime" jsonschema:"connections closed at the end of their lifetime"`
+	Silent        int64   `json:"closed_silent" jsonschema:"connections closed because their host did not answer"`
+	BreakersOpen  int     `json:"breakers_open" jsonschema:"hosts that are not tried now, since the last attempts failed"`
 }
 
 func (s *Server) statsTool() mcpserver.ServerTool {
 	return mcpserver.ServerTool{
 		Tool: mcp.NewTool("server_stats",
-			mcp.WithDescription("Show what the server has done and holds: calls, errors, durations, SSH connections."),
+			mcp.WithDescription("Show what the server has done and holds: calls, errors, durations, SSH connections, memory."),
+			mcp.WithString("profile_id", mcp.Description("also show what was done on this profile")),
+			mcp.WithBoolean("reset", mcp.Description("let the figures of operations begin anew after this answer; what Prometheus sees goes on")),
 			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
 			mcp.WithOutputSchema[Envelope[StatsData]](),
-			mcp.WithReadOnlyHintAnnotation(true), mcp.WithDestructiveHintAnnotation(false),
-			mcp.WithIdempotentHintAnnotation(true), mcp.WithOpenWorldHintAnnotation(false),
+			mcp.WithReadOnlyHintAnnotation(false), mcp.WithDestructiveHintAnnotation(false), // reset changes what the next answer says
+			mcp.WithIdempotentHintAnnotation(false), mcp.WithOpenWorldHintAnnotation(false),
 		),
 		Handler: handle(s, "server.stats", stats),
 	}
 }
 
 func stats(_ context.Context, c *call) (*StatsData, error) {
+	id, reset := c.str("profile_id"), c.boolean(false, "reset")
 	if err := c.done(); err != nil {
 		return nil, err
 	}
+	data := c.s.stats()
+	m := c.s.metrics
+	switch {
+	case reset && m == nil:
+		return nil, &callError{CodeInvalidParameters, "nothing is counted that could be reset: set monitoring.metrics_collection to true"}
+	case id == "":
+	case m == nil || !*c.s.cfg.Monitoring.PerformanceMonitoring:
+		return nil, &callError{CodeInvalidParameters,
+			"profiles are not told apart: set monitoring.metrics_collection and monitoring.performance_monitoring to true, or leave out profile_id"}
+	default:
+		if _, err := c.s.profiles.Get(id); err != nil {
+			return nil, err
+		}
+		data.Profile = m.Profile(id)
+	}
+	data.Since = m.Since()
+	if reset {
+		data.Operations = m.Reset()
+	} else {
+		data.Operations = m.Snapshot()
+	}
+	return data, nil
+}
+
+// stats is what the server is and holds now.
+func (s *Server) stats() *StatsData {
 	gc := readGC()
-	running, waiting := c.s.limits.Stats()
+	running, waiting := s.limits.Stats()
 	return &StatsData{
-		Version: c.s.cfg.Version, UptimeS: time.Since(c.s.started).Seconds(), Goroutines: runtime.NumGoroutine(), HeapBytes: gc.heapBytes,
+		Version: s.cfg.Version, UptimeS: time.Since(s.started).Seconds(), Goroutines: runtime.NumGoroutine(), HeapBytes: gc.heapBytes,
 		GCCycles: gc.cycles, GCPauseP99: gc.pauseP99S, GCPauseMax: gc.pauseMaxS,
-		Running: running, Waiting: waiting, Memory: MemoryStats(c.s.memory.Usage()),
-		Responses: cacheStats(c.s.responses.cache.Stats(), !c.s.responses.off.Load()), Audit: c.s.auditStats(),
-		Operations: c.s.metrics.Snapshot(), Pool: poolStats(c.s.pool.Stats(), c.s.cfg.Pooling.enabled()),
-	}, nil
+		Running: running, Waiting: waiting, Memory: MemoryStats(s.memory.Usage()),
+		Responses: cacheStats(s.responses.cache.Stats(), !s.responses.off.Load()), Audit: s.auditStats(),
+		Pool: poolStats(s.pool.Stats(), s.cfg.Pooling.enabled()), Admission: s.admissionStats(),
+		Tunnels: len(s.tunnels.list()), VPNPeers: s.vpn.CountUp(), Process: s.processStats(),
+	}
 }
 
 func poolStats(p pool.Stats, enabled bool) PoolStats {
@@ -184,5 +239,6 @@ func poolStats(p pool.Stats, enabled bool) PoolStats {
 		Enabled: enabled, Targets: p.Targets, Open: p.Open, Leased: p.Leased, Waiting: p.Waiting, SFTPSessions: p.SFTPSessions,
 		Dials: p.Dials, DialFailures: p.DialFailures, DialMeanS: p.DialTimeMean.Seconds(),
 		Leases: p.Leases, Reused: p.Reused, ReuseRatio: p.ReusedFraction, RefusedOpened: p.Refused,
+		Held: p.Held, Limited: p.Limited, Evicted: p.Evicted, Expired: p.Expired, Silent: p.Silent, BreakersOpen: p.BreakersOpen,
 	}
 }
