@@ -8,7 +8,7 @@ import (
 )
 
 // Operation is what happened in one operation since the last reset. Times are seconds. A percentile that too few calls support is absent; the
-// others are exact to 3 %.
+// others are exact to 6 %.
 type Operation struct {
 	Calls  int64              `json:"calls"`
 	Errors map[string]int64   `json:"errors,omitempty" jsonschema:"number of failed calls by error code"`
