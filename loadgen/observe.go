@@ -56,6 +56,7 @@ func (o *observer) resume() {
 	o.accounts.resume(time.Now(), readings)
 	o.mu.Unlock()
 	o.ask()
+	o.tell(true)
 }
 
 func (o *observer) pause() {
@@ -64,6 +65,13 @@ func (o *observer) pause() {
 	o.accounts.pause(time.Now(), readings)
 	o.mu.Unlock()
 	o.ask()
+	o.tell(false)
+}
+
+func (o *observer) tell(measuring bool) {
+	if w, ok := o.driver.(Watcher); ok {
+		w.Measuring(measuring)
+	}
 }
 
 func (o *observer) ask() {

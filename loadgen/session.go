@@ -46,6 +46,12 @@ type Driver interface {
 	Close() error
 }
 
+// Watcher is a Driver that hears when each stretch of measured time begins, with true, and ends, with false. Measuring must return at once.
+// Every stretch has ended when Close is called.
+type Watcher interface {
+	Measuring(on bool)
+}
+
 // DriverInfo says what a driver measures.
 type DriverInfo struct {
 	Kind          string // "stdio", "http", "inprocess", "raw-ssh" or "mcp-noop"

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +37,7 @@ func TestEndToEnd(t *testing.T) {
 			e.Setenv("TMPDIR", filepath.Join(e.WorkDir, ".tmp"))
 			return writeTargets(e.WorkDir, host)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "interrupt": interruptWhen, "await": await},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "interrupt": interruptWhen, "await": await, "served": served},
 	})
 }
 
@@ -85,6 +86,20 @@ func appears(ts *testscript.TestScript, glob string) {
 		}
 	}
 	ts.Fatalf("there is no %s after %v", glob, awaitTimeout)
+}
+
+// served waits for somebody to listen: served HOST:PORT
+func served(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: served HOST:PORT")
+	}
+	for deadline := time.Now().Add(awaitTimeout); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if c, err := net.Dial("tcp", args[0]); err == nil {
+			c.Close()
+			return
+		}
+	}
+	ts.Fatalf("nobody listens at %s after %v", args[0], awaitTimeout)
 }
 
 // await waits for a file: await GLOB

@@ -33,6 +33,7 @@ type runOptions struct {
 	out, format, failOn             string
 	samples                         string
 	samplesMax                      int64
+	profileDir                      string
 	calibration                     string
 	certificate                     *result.Calibration // that calibration names
 	quiet                           bool
@@ -67,6 +68,7 @@ goes to standard error. Interrupt once for a report of what ran, twice to end at
 	f.StringVar(&o.out, "out", "", "also write result.json, report.md, report.html and junit.xml into `DIR`")
 	f.StringVar(&o.samples, "samples", "", "also write every measured call into `FILE.csv.gz`")
 	f.Int64Var(&o.samplesMax, "samples-max", loadgen.DefaultMaxSamples, "at most so many calls, the first ones")
+	f.StringVar(&o.profileDir, "profile", "", "also write the server's CPU, heap, goroutine and mutex profiles of the measured time into `DIR`")
 	f.StringVar(&o.calibration, "calibration", "", "certificate `FILE` of loadgen calibrate, to put into the reports")
 	f.StringVar(&o.format, "format", "text", "report on standard output: "+strings.Join(reports.Formats(), ", "))
 	f.StringVar(&o.failOn, "fail-on", "poor", "band that fails: poor, or acceptable for whatever misses its target")
@@ -113,6 +115,9 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err := o.checkSamples(); err != nil {
 		return err
 	}
+	if err := o.checkProfile(); err != nil {
+		return err
+	}
 	tuneThreads()
 	plans, err := o.plans(args)
 	if err != nil {
@@ -150,6 +155,14 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	if srv.profiles, err = openProfiles(o.profileDir, cmd.ErrOrStderr()); err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := srv.profiles.close(); err == nil {
+			err = closeErr
+		}
+	}()
 	samples, err := openSamples(o.samples, o.samplesMax)
 	if err != nil {
 		return err
@@ -229,7 +242,7 @@ func runAll(ctx context.Context, plans []*loadgen.Plan, faults injection, srv *s
 		if err := srv.target.apply(faults.during(p)); err != nil {
 			return runs, err
 		}
-		r, err := loadgen.Run(ctx, plan, srv.open, srv.target.fit(plan, opts))
+		r, err := loadgen.Run(ctx, plan, srv.profiles.of(p.Name, srv.open), srv.target.fit(plan, opts))
 		if err != nil {
 			return runs, runError(p, err)
 		}

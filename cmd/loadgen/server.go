@@ -28,14 +28,15 @@ var limits = map[string]bool{"inprocess": true, "raw-ssh": true, "mcp-noop": tru
 
 // serverChoice is what to measure: a program to start, a URL, the server package in this process, or one of the limits.
 type serverChoice struct {
-	path    string // of the program, absolute; empty for the others
-	url     string
-	driver  loadgen.ArmDriver // what arms without a driver of their own take
-	wire    string            // of servers that are started: "stdio" or "http"
-	config  serverConfig
-	target  *target
-	work    *workspace
-	process serverProcess
+	path     string // of the program, absolute; empty for the others
+	url      string
+	driver   loadgen.ArmDriver // what arms without a driver of their own take
+	wire     string            // of servers that are started: "stdio" or "http"
+	config   serverConfig
+	target   *target
+	work     *workspace
+	process  serverProcess
+	profiles *profiles // nil for none
 }
 
 func isURL(s string) bool { return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") }
@@ -221,7 +222,11 @@ func (s *serverChoice) open(ctx context.Context, arm loadgen.Arm) (loadgen.Drive
 		client.Kind = d.Kind
 		return s.openNoop(ctx, client)
 	case d.Kind == "http" && s.url != "":
-		return driver.HTTP(ctx, driver.HTTPConfig{Client: client, URL: s.url})
+		d, err := driver.HTTP(ctx, driver.HTTPConfig{Client: client, URL: s.url})
+		if err != nil {
+			return nil, err
+		}
+		return s.profiles.ofRunning(ctx, d, s.url)
 	}
 	config, err := s.config.forArm(arm, s.work.dir)
 	if err != nil {
@@ -237,7 +242,8 @@ func (s *serverChoice) open(ctx context.Context, arm loadgen.Arm) (loadgen.Drive
 	if config != "" {
 		args = append(args, "--config", config)
 	}
-	return s.start(ctx, d.Kind, driver.ChildConfig{Client: client, Path: s.path, Args: args, Dir: s.work.files, Env: s.environment()})
+	child := driver.ChildConfig{Client: client, Path: s.path, Args: args, Dir: s.work.files, Env: s.environment()}
+	return s.profiles.ofStarted(d.Kind, child, func(child driver.ChildConfig) (loadgen.Driver, error) { return s.start(ctx, d.Kind, child) })
 }
 
 // environment keeps the server's record of a run's calls apart from that of the user's own server, unless the configuration says where it is.
