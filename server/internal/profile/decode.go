@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -21,6 +22,7 @@ type document struct {
 	profile  *Profile
 	at       map[string]*token.Position // by dotted field
 	problems []*Problem
+	sum      [sha256.Size]byte // of the file's bytes
 }
 
 // decode reads JSON or YAML into a profile, strictly and to the end: it reports

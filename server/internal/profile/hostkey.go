@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -96,6 +97,7 @@ type knownHosts struct {
 	authority bool                // some line trusts a certificate authority
 	files     string              // for messages
 	err       error               // why the files cannot be used
+	broken    bool                // err is of what they say
 }
 
 // loadKnownHosts reads those of the files that exist.
@@ -115,6 +117,7 @@ func loadKnownHosts(files []string) *knownHosts {
 	}
 	if len(present) > 0 {
 		k.check, k.err = knownhosts.New(present...)
+		k.broken = k.err != nil
 	}
 	return k
 }
@@ -231,35 +234,56 @@ func scanCommand(addr string) string {
 // hostKeyFiles caches the parsed files and notices when they change.
 type hostKeyFiles struct {
 	files []string
+	log   *slog.Logger
 
 	mu      sync.Mutex
-	checked time.Time
+	age     age
 	stamps  []stamp
+	young   bool // they may have changed without other stamps
 	current *knownHosts
+	problem error // why current is the last good one
 }
 
-func newHostKeyFiles(files []string) *hostKeyFiles {
+func newHostKeyFiles(files []string, log *slog.Logger) *hostKeyFiles {
 	if len(files) == 0 {
 		if home, err := os.UserHomeDir(); err == nil {
 			files = []string{filepath.Join(home, ".ssh", "known_hosts")}
 		}
 	}
-	return &hostKeyFiles{files: files}
+	return &hostKeyFiles{files: files, log: log}
 }
 
 // get returns the files' content, which is the same pointer until one changes.
-func (h *hostKeyFiles) get(now time.Time) *knownHosts {
+// What an edit has broken counts as it was before. a is the age of what is
+// looked at now.
+func (h *hostKeyFiles) get(now time.Time, a age) *knownHosts {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.current != nil && now.Sub(h.checked) < statInterval {
+	if h.current != nil && h.age.turn == a.turn && now.Before(h.age.until) {
 		return h.current
 	}
 	stamps := stampFiles(h.files)
-	if h.current == nil || !slices.EqualFunc(stamps, h.stamps, stamp.same) {
-		h.current = loadKnownHosts(h.files)
+	if h.current == nil || h.young || !slices.EqualFunc(stamps, h.stamps, stamp.same) {
+		next := loadKnownHosts(h.files)
+		if next.err == nil || !next.broken || h.current == nil || h.current.err != nil {
+			h.current = next
+		}
+		if text(next.err) != text(h.problem) && next.err != nil {
+			h.log.Warn("known hosts cannot be used as they are now", "error", next.err, "last_good_stays", h.current.err == nil)
+		}
+		h.problem = next.err
 	}
-	h.checked, h.stamps = now, stamps
+	h.age, h.stamps = a, stamps
+	h.young = slices.ContainsFunc(stamps, func(s stamp) bool { return s.young(now) })
 	return h.current
+}
+
+// broken is why the files cannot be used as they are now, or nil, and whether
+// what they said before counts.
+func (h *hostKeyFiles) broken() (err error, kept bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.problem, h.problem != nil && h.current.err == nil
 }
 
 // fingerprintOf shortens a text that is only ever compared.

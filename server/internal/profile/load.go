@@ -2,8 +2,10 @@ package profile
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,9 +18,11 @@ import (
 // maxFileSize bounds a profile file; real ones are a few kilobytes.
 const maxFileSize = 1 << 20
 
-// defaultTTL is how long a credential from the environment or the agent is used
-// before it is asked for again.
-const defaultTTL = 30 * time.Second
+// The defaults of Config.
+const (
+	defaultTTL           = 60 * time.Second
+	defaultCredentialTTL = 30 * time.Second
+)
 
 // Config says where things are.
 type Config struct {
@@ -33,9 +37,14 @@ type Config struct {
 	// Validate finds mistakes that this package cannot know of, such as policy
 	// rules that do not compile. It sees profiles without other mistakes. Nil is none.
 	Validate func(*Profile) []FieldError
-	// TTL is how long credentials that do not come from a file are kept before
-	// they are resolved anew; 0 means 30 s.
+	// TTL is how long files are not looked at that Watch has seen no change of; 0
+	// means 60 s.
 	TTL time.Duration
+	// CredentialTTL is how long credentials that do not come from a file are kept
+	// before they are resolved anew; 0 means 30 s.
+	CredentialTTL time.Duration
+	// Logger hears what became of edited files; nil is nobody.
+	Logger *slog.Logger
 }
 
 // Check lists every mistake in the profiles and in what they refer to: secrets
@@ -46,7 +55,7 @@ func Check(cfg Config) []Problem {
 	set := loadDir(cfg)
 	problems := set.problems
 	resolver := cfg.resolver()
-	known := newHostKeyFiles(cfg.KnownHosts).get(time.Now())
+	known := newHostKeyFiles(cfg.KnownHosts, slog.New(slog.DiscardHandler)).get(time.Now(), age{})
 	for _, d := range set.docs {
 		if len(d.problems) > 0 {
 			continue
@@ -199,6 +208,7 @@ func loadFile(file, id string, extra func(*Profile) []FieldError) (*document, st
 		return broken(reason(err), "make the file readable to the server's user")
 	}
 	d := decode(file, data)
+	d.sum = sha256.Sum256(data)
 	if len(d.problems) > 0 && len(d.at) <= 1 { // no fields were read
 		return d, st
 	}

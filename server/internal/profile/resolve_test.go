@@ -31,7 +31,7 @@ func start(f *folder) *clocked {
 	c := &clocked{folder: f, store: f.open(), time: time.Now().Add(time.Hour)}
 	c.store.now = func() time.Time { return c.time }
 	c.store.stat = func(path string) stamp { c.stats++; return stampFile(path) }
-	c.store.dirSeen = c.time
+	c.store.changed()
 	return c
 }
 
@@ -238,15 +238,21 @@ func TestResolveFollowsFiles(t *testing.T) {
 
 	f.profile("web.json", "{")
 	c.time = c.time.Add(statInterval)
-	_, err = c.store.Resolve(t.Context(), "web")
-	if p, ok := errors.AsType[*Problem](err); !ok || p.File != web {
-		t.Errorf("broken profile: %v", err)
+	if kept := c.resolve("web"); kept.Key != last.Key {
+		t.Errorf("the last good profile gives way to a broken one: %+v", kept)
 	}
-	if list := c.store.List(); len(list) != 0 {
-		t.Errorf("a broken profile is listed: %+v", list)
+	broken := c.store.Broken()
+	if len(broken) != 1 || broken[0].ID != "web" || !broken[0].Kept {
+		t.Fatalf("broken: %+v", broken)
 	}
-	f.profile("web.json", unpinned)
-	changed("profile mended", false)
+	if p, ok := errors.AsType[*Problem](broken[0].Err); !ok || p.File != web {
+		t.Errorf("broken profile: %v", broken[0].Err)
+	}
+	f.profile("web.json", strings.Replace(unpinned, "10.0.0.1", "10.0.0.2", 1))
+	changed("profile mended", true)
+	if broken := c.store.Broken(); len(broken) != 0 {
+		t.Errorf("mended, and broken: %+v", broken)
+	}
 }
 
 // A secret written just now may have changed again between being read and being
@@ -269,7 +275,7 @@ func TestResolveDistrustsYoungSecrets(t *testing.T) {
 func TestResolveAsksTheEnvironmentOncePerTTL(t *testing.T) {
 	f := newFolder(t)
 	asked := 0
-	f.cfg.TTL = time.Minute
+	f.cfg.CredentialTTL = time.Minute
 	f.cfg.Secrets.LookupEnv = func(string) (string, bool) { asked++; return "one", true }
 	f.profile("web.json", strings.Replace(minimal("web", ""), "file_ref", "env_ref", 1))
 	c := start(f)
@@ -339,11 +345,11 @@ func TestStoreFollowsFolder(t *testing.T) {
 	c.time = c.time.Add(statInterval)
 	c.resolve("one")
 	f.profile("one.json", minimal("one", ""))
-	if got := ids(); got != "two" {
+	if got := ids(); got != "one two" { // as it was before there were two
 		t.Errorf("two files of one id: list %q", got)
 	}
-	if _, err := c.store.Get("one"); err == nil || !strings.Contains(err.Error(), `has the same id "one": keep one`) {
-		t.Errorf("two files of one id: %v", err)
+	if b := c.store.Broken(); len(b) != 1 || !b[0].Kept || !strings.Contains(b[0].Err.Error(), `has the same id "one": keep one`) {
+		t.Errorf("two files of one id: %+v", b)
 	}
 	for _, name := range []string{"one.json", "one.yaml"} {
 		if err := os.Remove(filepath.Join(f.cfg.Dir, name)); err != nil {
@@ -363,7 +369,7 @@ func TestSlowCredentialHoldsUpOneCaller(t *testing.T) {
 	f := newFolder(t)
 	var slow atomic.Bool
 	started, release := make(chan struct{}), make(chan struct{})
-	f.cfg.TTL = time.Minute
+	f.cfg.CredentialTTL = time.Minute
 	f.cfg.Secrets.LookupEnv = func(string) (string, bool) {
 		if slow.Load() {
 			close(started)

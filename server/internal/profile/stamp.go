@@ -7,8 +7,44 @@ import (
 	"time"
 )
 
-// statInterval is how long files are taken to be unchanged without a look.
+// statInterval is how long files that nobody watches are taken to be unchanged
+// without a look.
 const statInterval = time.Second
+
+// unsettled is how young a file is whose change may have been missed between
+// reading it and looking at its time.
+const unsettled = 2 * time.Second
+
+// age says how long what was seen of the files counts.
+type age struct {
+	until time.Time
+	turn  uint64 // of the Store when it was seen
+}
+
+// age is that of what is looked at from now on.
+func (s *Store) age(now time.Time) age {
+	turn := s.turn.Load()
+	keep := time.Duration(s.ttl.Load())
+	if !s.watched.Load() {
+		keep = min(keep, statInterval)
+	}
+	return age{now.Add(keep), turn}
+}
+
+// holds reports whether what has that age still counts.
+func (s *Store) holds(a age, now time.Time) bool {
+	return a.turn == s.turn.Load() && now.Before(a.until)
+}
+
+// changed makes everything be looked at again.
+func (s *Store) changed() { s.turn.Add(1) }
+
+func (a age) atMost(until time.Time) age {
+	if until.Before(a.until) {
+		a.until = until
+	}
+	return a
+}
 
 // stamp is what tells one state of a file from another without reading it.
 type stamp struct {
@@ -43,4 +79,10 @@ func reason(err error) string {
 		return e.Err.Error()
 	}
 	return err.Error()
+}
+
+// young reports whether the file may have changed since it was read without
+// that showing in its stamp.
+func (s stamp) young(now time.Time) bool {
+	return s.err == nil && now.Sub(s.info.ModTime()).Abs() < unsettled
 }

@@ -5,19 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/secret"
 )
 
-// Store holds the profiles of a folder and follows its changes: a file that is
-// added, changed or removed is noticed within about a second of being asked for.
-// It is safe for concurrent use, starts nothing and holds nothing open.
+// Store holds the profiles of a folder and follows its changes. While Watch runs,
+// a file that is added, changed or removed counts at once; else that is noticed
+// within about a second of being asked for. A file that is broken by an edit
+// leaves its last good content in place, which Problems and the log tell.
+//
+// It is safe for concurrent use, starts nothing and, but for Watch, holds nothing
+// open.
 type Store struct {
 	cfg     Config
 	secrets *secret.Resolver
@@ -27,21 +34,35 @@ type Store struct {
 
 	redactors redactors
 
+	ttl     atomic.Int64  // nanoseconds
+	turn    atomic.Uint64 // moves on when any file may have changed
+	watched atomic.Bool   // every change moves turn
+	watch   watching
+	count   counters
+
 	mu      sync.RWMutex
 	entries map[string]*entry
 	dir     stamp // state of the folder that entries shows
-	dirSeen time.Time
+	dirAge  age
 }
+
+type counters struct{ hits, misses, reads atomic.Int64 }
 
 // Open loads the profiles. Its error joins one *Problem for each mistake in
 // their files. Secrets and host keys are not looked at: one that is missing
 // fails the Resolve of the profiles that need it, and no other.
 func Open(cfg Config) (*Store, error) {
-	if cfg.TTL == 0 {
-		cfg.TTL = defaultTTL
+	if cfg.CredentialTTL == 0 {
+		cfg.CredentialTTL = defaultCredentialTTL
 	}
-	s := &Store{cfg: cfg, secrets: cfg.resolver(), known: newHostKeyFiles(cfg.KnownHosts), now: time.Now, stat: stampFile}
-	s.dir, s.dirSeen = s.stat(cfg.Dir), s.now()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{cfg: cfg, secrets: cfg.resolver(), known: newHostKeyFiles(cfg.KnownHosts, cfg.Logger), now: time.Now, stat: stampFile}
+	s.watch.turn = make(chan struct{}, 1)
+	s.SetTTL(cfg.TTL)
+	now := s.now()
+	s.dir, s.dirAge = s.stat(cfg.Dir), s.age(now)
 	set := loadDir(cfg)
 	if err := joined(set.problems); err != nil {
 		return nil, err
@@ -49,7 +70,7 @@ func Open(cfg Config) (*Store, error) {
 	s.entries = make(map[string]*entry, len(set.docs))
 	for id, d := range set.docs {
 		e := newEntry(s, id, d.file)
-		e.content.Store(&content{profile: d.profile, stamp: set.stamps[id], seen: s.dirSeen})
+		e.content.Store(&content{profile: d.profile, sum: d.sum, stamp: set.stamps[id], young: set.stamps[id].young(now), age: s.dirAge})
 		s.entries[id] = e
 	}
 	return s, nil
@@ -63,40 +84,83 @@ func joined(problems []*Problem) error {
 	return errors.Join(errs...)
 }
 
-// List returns the profiles sorted by id, without those whose file was broken
-// after Open.
+// SetTTL sets how long profiles are given out without a look at their files, if
+// none of them is seen to change; 0 means 60 s. It counts at once.
+func (s *Store) SetTTL(d time.Duration) {
+	if d <= 0 {
+		d = defaultTTL
+	}
+	s.ttl.Store(int64(d))
+	s.changed()
+}
+
+// List returns the profiles sorted by id, without those whose file was never
+// good.
 func (s *Store) List() []*Profile {
 	now := s.now()
 	s.rescan(now)
-	s.mu.RLock()
-	entries := make([]*entry, 0, len(s.entries))
-	for _, e := range s.entries {
-		entries = append(entries, e)
-	}
-	s.mu.RUnlock()
+	entries := s.all()
 	profiles := make([]*Profile, 0, len(entries))
 	for _, e := range entries {
 		if p, err := e.profile(now); err == nil {
 			profiles = append(profiles, p)
 		}
 	}
-	slices.SortFunc(profiles, func(a, b *Profile) int { return strings.Compare(a.ID, b.ID) })
 	return profiles
 }
 
-// Get returns a profile. The error matches ErrNotFound where none has the id,
-// and joins its *Problem where its file was broken after Open.
+// all lists the entries sorted by id.
+func (s *Store) all() []*entry {
+	s.mu.RLock()
+	entries := slices.Collect(maps.Values(s.entries))
+	s.mu.RUnlock()
+	slices.SortFunc(entries, func(a, b *entry) int { return strings.Compare(a.id, b.id) })
+	return entries
+}
+
+// Get returns a profile: its last good content where its file was broken by an
+// edit. The error matches ErrNotFound where none has the id, and joins its
+// *Problem where the file was never good.
 func (s *Store) Get(id string) (*Profile, error) {
-	_, p, err := s.lookup(id, s.now())
+	now := s.now()
+	if e := s.entry(id); e != nil {
+		if c := e.content.Load(); c != nil && s.holds(c.age, now) && c.profile != nil {
+			s.count.hits.Add(1)
+			return c.profile, nil
+		}
+	}
+	s.count.misses.Add(1)
+	_, p, err := s.lookup(id, now)
 	return p, err
 }
 
 // Resolve returns the target of a profile: its address, credential, host key
-// rule and jumps, all as the files are now or were a second ago. Errors are those
-// of Get, a *CredentialError, a *Problem, or that of ctx. While one caller
-// resolves anew, others may get the target as it was before.
+// rule and jumps, all as the files are now or, without Watch, were a second ago.
+// What an edit broke counts as it was before. Errors are those of Get, a
+// *CredentialError, a *Problem, or that of ctx. While one caller resolves anew,
+// others may get the target as it was before.
 func (s *Store) Resolve(ctx context.Context, id string) (*Target, error) {
-	return s.resolve(ctx, id, nil)
+	now := s.now()
+	if f := s.fresh(id, now); f != nil {
+		s.count.hits.Add(1)
+		return f.target, f.err
+	}
+	s.count.misses.Add(1)
+	f, err := s.resolve(ctx, id, nil)
+	if err != nil {
+		return nil, err
+	}
+	return f.target, nil
+}
+
+// fresh is the outcome of the last resolving, or nil where that no longer counts.
+func (s *Store) fresh(id string, now time.Time) *fresh {
+	if e := s.entry(id); e != nil {
+		if f := e.target.Load(); f != nil && s.holds(f.age, now) {
+			return f
+		}
+	}
+	return nil
 }
 
 // lookup finds the entry of an id and its current profile.
@@ -142,17 +206,17 @@ func (s *Store) notFound(id string) error {
 	return fmt.Errorf("%w: %q", ErrNotFound, id)
 }
 
-// rescan brings the entries in line with the folder, if that changed. It looks
-// at most once in statInterval.
+// rescan brings the entries in line with the folder, if that changed.
 func (s *Store) rescan(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.Sub(s.dirSeen) < statInterval {
+	if s.holds(s.dirAge, now) {
 		return
 	}
+	a := s.age(now)
 	dir := s.stat(s.cfg.Dir)
-	if dir.same(s.dir) {
-		s.dirSeen = now
+	if dir.same(s.dir) && !dir.young(now) {
+		s.dirAge = a
 		return
 	}
 	files, err := os.ReadDir(s.cfg.Dir)
@@ -165,16 +229,36 @@ func (s *Store) rescan(now time.Time) {
 		if !ok || f.IsDir() {
 			continue
 		}
-		file := filepath.Join(s.cfg.Dir, f.Name())
-		switch old, first := s.entries[id], entries[id]; {
-		case first != nil:
-			entries[id] = newEntry(s, id, first.file)
-			entries[id].rival = file
-		case old != nil && old.file == file && old.rival == "":
-			entries[id] = old
-		default:
-			entries[id] = newEntry(s, id, file)
+		s.place(entries, id, filepath.Join(s.cfg.Dir, f.Name()))
+	}
+	for id, old := range s.entries {
+		if entries[id] != nil || old.rival != "" {
+			continue
+		}
+		if c := old.look(now); c.profile != nil { // an editor may be replacing the file
+			entries[id], dir, a = old, stamp{}, a.atMost(c.age.until)
 		}
 	}
-	s.entries, s.dir, s.dirSeen = entries, dir, now
+	s.entries, s.dir, s.dirAge = entries, dir, a
+}
+
+// place enters a file, with what is known of its profile; s.mu is held.
+func (s *Store) place(entries map[string]*entry, id, file string) {
+	old := s.entries[id]
+	e := newEntry(s, id, file)
+	switch first := entries[id]; {
+	case first != nil:
+		e.file, e.rival = first.file, file
+	case old != nil && old.file == file && old.rival == "":
+		entries[id] = old
+		return
+	}
+	if old != nil && old.rival != "" && old.rival == e.rival && old.file == e.file {
+		e = old
+	} else if old != nil {
+		if c := old.content.Load(); c != nil && c.profile != nil {
+			e.content.Store(&content{profile: c.profile, sum: c.sum}) // counts until the file was read
+		}
+	}
+	entries[id] = e
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/secret"
 )
@@ -18,17 +17,17 @@ type redactors struct {
 type redactor struct {
 	texts    []string // every one seen so far, so that what was replaced lately stays hidden
 	replacer *strings.Replacer
-	until    time.Time
+	age      age
 }
 
 // Redact replaces the secrets of a profile, those of its login and of its WireGuard peers, in a text by "[redacted]". The files are read
-// when that is a second ago.
+// when they may have changed.
 func (s *Store) Redact(id, text string) string {
-	p, err := s.Get(id)
+	now := s.now()
+	_, p, err := s.lookup(id, now)
 	if err != nil {
 		return text
 	}
-	now := s.now()
 	s.redactors.mu.Lock()
 	defer s.redactors.mu.Unlock()
 	r := s.redactors.all[id]
@@ -39,8 +38,8 @@ func (s *Store) Redact(id, text string) string {
 		}
 		s.redactors.all[id] = r
 	}
-	if !now.Before(r.until) {
-		r.until = now.Add(statInterval)
+	if !s.holds(r.age, now) {
+		r.age = s.age(now)
 		s.learn(r, p)
 	}
 	if r.replacer == nil {

@@ -129,7 +129,7 @@ func keyPath(dir, path string) (string, error) {
 // they may quote what they read.
 func openKey(source, pem, passphrase string) (ssh.Signer, error) {
 	fail := func(field, message, remedy string) (ssh.Signer, error) {
-		return nil, &Error{Source: source, Field: field, Message: message, Remedy: remedy}
+		return nil, &Error{Source: source, Field: field, Message: message, Remedy: remedy, Err: ErrUnreadable}
 	}
 	signer, err := ssh.ParsePrivateKey([]byte(pem))
 	if err == nil {

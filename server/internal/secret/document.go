@@ -55,7 +55,8 @@ func parseDocument(source string, data []byte) (*document, error) {
 }
 
 func syntaxError(source string, err error) error {
-	e := &Error{Source: source, Message: "not valid JSON or YAML", Remedy: "check quotes, commas, brackets and indentation, and that no field is there twice"}
+	e := &Error{Source: source, Message: "not valid JSON or YAML", Remedy: "check quotes, commas, brackets and indentation, and that no field is there twice",
+		Err: ErrUnreadable}
 	if y, ok := errors.AsType[yaml.Error](err); ok && y.GetToken() != nil {
 		e.Line, e.Column = y.GetToken().Position.Line, y.GetToken().Position.Column
 	}
@@ -72,14 +73,15 @@ func mapping(source string, file *ast.File) ([]*ast.MappingValueNode, error) {
 		}
 	}
 	return nil, &Error{Source: source, Line: 1, Column: 1, Message: "not one object with fields",
-		Remedy: "write an object with " + strings.Join(fieldNames, ", ")}
+		Remedy: "write an object with " + strings.Join(fieldNames, ", "), Err: ErrUnreadable}
 }
 
 func (d *document) set(source string, field *ast.MappingValueNode) error {
 	token := field.Key.GetToken()
 	name := token.Value
 	fail := func(field, message, remedy string) error {
-		return &Error{Source: source, Line: token.Position.Line, Column: token.Position.Column, Field: field, Message: message, Remedy: remedy}
+		return &Error{Source: source, Line: token.Position.Line, Column: token.Position.Column, Field: field, Message: message, Remedy: remedy,
+			Err: ErrUnreadable}
 	}
 	target := d.field(name)
 	if !target.IsValid() {

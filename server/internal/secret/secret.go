@@ -8,6 +8,7 @@ package secret
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -57,6 +58,10 @@ func (e *Error) Error() string {
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
+
+// ErrUnreadable is matched by the error for a text that is there but cannot be
+// read as a secret, as an editor may leave it for a moment.
+var ErrUnreadable = errors.New("cannot be read as a secret")
 
 // Resolver finds credentials. Its fields must not change after the first use;
 // it is then safe for concurrent use. It keeps nothing between calls.
