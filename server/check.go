@@ -16,13 +16,30 @@ func Check(cfg Config) (profiles int, problems []Problem) {
 	problems = profile.Check(pc)
 	if store, err := profile.Open(pc); err == nil {
 		profiles = len(store.List())
+		problems = append(problems, checkWarmUp(&cfg, store)...)
 	}
 	return profiles, problems
+}
+
+// checkWarmUp finds the profiles to connect to that are none.
+func checkWarmUp(cfg *Config, store *profile.Store) (problems []Problem) {
+	const key = "connection_pooling.warm_up"
+	at := cfg.origins[key]
+	if at == "" {
+		at = "configuration"
+	}
+	for _, id := range cfg.Pooling.WarmUp {
+		if _, err := store.Get(id); err != nil {
+			problems = append(problems, Problem{File: at, Field: key, Message: err.Error(), Remedy: "name profiles by their id, or leave it out"})
+		}
+	}
+	return problems
 }
 
 func (c Config) profileConfig() profile.Config {
 	return profile.Config{
 		Dir: c.Profiles, Secrets: &secret.Resolver{Dir: c.Secrets}, KnownHosts: c.KnownHosts, Validate: validateRules,
+		TTL: c.Caching.ProfileCacheTTL.Duration(), Logger: c.Logger,
 	}
 }
 

@@ -54,6 +54,14 @@ type Pooling struct {
 	MaxSFTPSessions   int     `yaml:"max_sftp_sessions" min:"1"`      // 10
 	ConnectionTimeout Seconds `yaml:"connection_timeout" min:"0.001"` // 30 s, for TCP, key exchange and authentication together
 	IdleTimeout       Seconds `yaml:"idle_timeout" min:"0.001"`       // 300 s
+	// MaxLifetime is how old a connection gets before it takes no new work; 3600 s. Each gets up to a tenth more or less.
+	MaxLifetime Seconds `yaml:"max_lifetime" min:"1"`
+	// A connection from which nothing has come for KeepaliveInterval (30 s) is asked whether it is alive, and closed when nothing comes for
+	// KeepaliveTimeout (10 s) then.
+	KeepaliveInterval Seconds  `yaml:"keepalive_interval" min:"0.1"`
+	KeepaliveTimeout  Seconds  `yaml:"keepalive_timeout" min:"0.1"`
+	ProbeInterval     Seconds  `yaml:"probe_interval" min:"0.01"` // between two attempts to reach a host that is down; 5 s
+	WarmUp            []string `yaml:"warm_up"`                   // profiles to connect to at the start; none
 }
 
 // Caching bounds what is remembered.
@@ -62,6 +70,7 @@ type Caching struct {
 	ResponseCacheSize int     `yaml:"response_cache_size" min:"1"`    // results of read-only commands; 1000
 	ResponseCacheMB   int     `yaml:"response_cache_mb" min:"1"`      // MiB that they may take together; 64
 	ResponseCacheTTL  Seconds `yaml:"response_cache_ttl" min:"0.001"` // 300 s
+	ProfileCacheTTL   Seconds `yaml:"profile_cache_ttl" min:"0.001"`  // between two looks at files that are not seen to change; 60 s
 }
 
 // Audit says where the record of every call is kept.
@@ -114,8 +123,9 @@ func defaults() Config {
 		Profiles: "profiles", Secrets: "secrets", Transport: "stdio", Listen: DefaultListen, Preset: "default", LogLevel: "info",
 		Pooling: Pooling{
 			Enabled: &on, MaxSSHConnections: 10, MaxSFTPSessions: 10, ConnectionTimeout: 30, IdleTimeout: 300,
+			MaxLifetime: 3600, KeepaliveInterval: 30, KeepaliveTimeout: 10, ProbeInterval: 5,
 		},
-		Caching:      Caching{Enabled: &on, ResponseCacheSize: 1000, ResponseCacheMB: 64, ResponseCacheTTL: 300},
+		Caching:      Caching{Enabled: &on, ResponseCacheSize: 1000, ResponseCacheMB: 64, ResponseCacheTTL: 300, ProfileCacheTTL: 60},
 		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10, CleanupInterval: 300},
 		Audit:        Audit{Enabled: &on, Path: auditPath()},
 		Monitoring:   Monitoring{MetricsCollection: &on, HealthCheckInterval: 30, PerformanceMonitoring: &on, MaxProfiles: 100, Pprof: new(bool)},
@@ -135,6 +145,7 @@ var presets = map[string]map[string]string{
 
 		"caching.response_cache_size": "2000",
 		"caching.response_cache_ttl":  "600",
+		"caching.profile_cache_ttl":   "300",
 
 		"resource_limits.max_memory_mb":             "2048",
 		"resource_limits.max_concurrent_operations": "100",

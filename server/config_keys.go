@@ -65,10 +65,14 @@ func isSection(name string) bool {
 	return slices.ContainsFunc(configKeys, func(k configKey) bool { return strings.HasPrefix(k.name, name+".") })
 }
 
-// parse reads a value as files and the environment write it. Several files are separated as in PATH.
+// parse reads a value as files and the environment write it. Several files are separated as in PATH, and other texts by commas.
 func (k configKey) parse(text string) (reflect.Value, error) {
 	if k.typ.Kind() == reflect.Slice {
-		return reflect.ValueOf(filepath.SplitList(text)), nil
+		list := filepath.SplitList(text)
+		if !slices.Contains(pathKeys, k.name) {
+			list = strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+		}
+		return reflect.ValueOf(list), nil
 	}
 	typ := k.typ
 	if typ.Kind() == reflect.Pointer {

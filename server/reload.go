@@ -7,7 +7,7 @@ import (
 )
 
 // liveKeys are the keys, or sections with a dot at the end, that Reload changes in a running server.
-var liveKeys = []string{"log_level", "drain_timeout", "preset", "resource_limits.", "caching."}
+var liveKeys = []string{"log_level", "drain_timeout", "preset", "resource_limits.", "caching.", "connection_pooling."}
 
 func live(key string) bool {
 	return slices.ContainsFunc(liveKeys, func(k string) bool { return k == key || strings.HasSuffix(k, ".") && strings.HasPrefix(key, k) })
@@ -26,6 +26,8 @@ func (s *Server) limit(c *Config) {
 	s.limits.SetMax(c.Limits.MaxConcurrentOperations)
 	s.memory.SetMark(c.Limits.memory())
 	s.responses.configure(c.Caching)
+	s.profiles.SetTTL(c.Caching.ProfileCacheTTL.Duration())
+	s.pool.Reconfigure(c.Pooling.pool(s.dial))
 }
 
 // Reload gives a running server another configuration, without touching the calls under way. It returns the keys whose new values count
@@ -53,6 +55,9 @@ func (s *Server) Reload(cfg Config) (changed, restart []string, err error) {
 	}
 	s.settings.Store(&next)
 	s.limit(&next)
+	if slices.Contains(changed, "connection_pooling.warm_up") {
+		s.warmer.again()
+	}
 	s.cfg.Logger.Info("configuration reloaded", "changed", changed, "after_restart", restart)
 	return changed, restart, nil
 }

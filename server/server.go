@@ -47,6 +47,7 @@ type Server struct {
 	monitor   monitor
 	tunnels   tunnels
 	vpn       *vpn.Tunnels
+	warmer    warmer
 	started   time.Time
 	local     string // the user who runs the server
 
@@ -67,7 +68,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, profiles: store, vpn: vpn.New(0), started: time.Now(), local: localUser()}
+	s := &Server{cfg: cfg, profiles: store, vpn: vpn.New(0), started: time.Now(), local: localUser(), warmer: newWarmer()}
 	if s.audit, err = s.openAudit(); err != nil {
 		return nil, err
 	}
@@ -116,6 +117,10 @@ func (s *Server) Run(ctx context.Context, t Transport) error {
 	background.Go(func() { s.pool.Run(ctx) })
 	background.Go(func() { s.memory.Run(ctx) })
 	background.Go(func() { s.cleanup(ctx) })
+	if s.profiles != nil { // else it serves none
+		background.Go(func() { s.profiles.Watch(ctx) })
+		background.Go(func() { s.warmUp(ctx) })
+	}
 	defer background.Wait()
 	defer cancel()
 	return t.serve(ctx, s)
@@ -193,7 +198,9 @@ func (p Pooling) pool(dial func(context.Context, *profile.Target) (net.Conn, err
 	return pool.Config{
 		Dial:     dial,
 		Disabled: !p.enabled(), MaxConns: p.MaxSSHConnections, MaxSFTP: p.MaxSFTPSessions,
-		DialTimeout: p.ConnectionTimeout.Duration(), IdleTimeout: p.IdleTimeout.Duration(),
+		DialTimeout: p.ConnectionTimeout.Duration(), IdleTimeout: p.IdleTimeout.Duration(), MaxLifetime: p.MaxLifetime.Duration(),
+		KeepaliveInterval: p.KeepaliveInterval.Duration(), KeepaliveTimeout: p.KeepaliveTimeout.Duration(),
+		BreakerInterval: p.ProbeInterval.Duration(),
 	}
 }
 

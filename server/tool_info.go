@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -11,6 +12,7 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/cache"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 )
 
 // ProfileInfo is what profile_list tells of a profile: never a credential.
@@ -25,11 +27,19 @@ type ProfileInfo struct {
 	VPNPeers    []string `json:"vpn_peers,omitempty" jsonschema:"ids for vpn_wireguard_toggle"`
 	Tags        []string `json:"tags,omitempty"`
 	Description string   `json:"description,omitempty"`
+	Problem     string   `json:"problem,omitempty" jsonschema:"what is wrong with its files; the last good state of them counts"`
+}
+
+// BrokenProfile is a profile that cannot be used.
+type BrokenProfile struct {
+	ID      string `json:"id"`
+	Problem string `json:"problem"`
 }
 
 // ProfilesData is what profile_list answers.
 type ProfilesData struct {
-	Profiles []ProfileInfo `json:"profiles"`
+	Profiles []ProfileInfo   `json:"profiles"`
+	Broken   []BrokenProfile `json:"broken,omitempty" jsonschema:"profiles whose files cannot be used"`
 }
 
 func (s *Server) profilesTool() mcpserver.ServerTool {
@@ -50,10 +60,18 @@ func listProfiles(_ context.Context, c *call) (*ProfilesData, error) {
 		return nil, err
 	}
 	data := &ProfilesData{Profiles: []ProfileInfo{}}
+	problems := map[string]string{}
+	for _, b := range c.s.profiles.Broken() {
+		if b.Kept && b.ID != "" {
+			problems[b.ID] = strings.TrimPrefix(problems[b.ID]+"; "+b.Err.Error(), "; ")
+		} else {
+			data.Broken = append(data.Broken, BrokenProfile{b.ID, b.Err.Error()})
+		}
+	}
 	for _, p := range c.s.profiles.List() {
 		info := ProfileInfo{
 			ID: p.ID, Host: p.Host, Port: p.Port, Username: p.Username, Protocols: p.Protocols,
-			Jump: p.Jump, ViaVPN: p.ViaVPN, Tags: p.Tags, Description: p.Description,
+			Jump: p.Jump, ViaVPN: p.ViaVPN, Tags: p.Tags, Description: p.Description, Problem: problems[p.ID],
 		}
 		for _, peer := range p.VPN.Peers {
 			info.VPNPeers = append(info.VPNPeers, peer.ID)
@@ -76,6 +94,7 @@ type StatsData struct {
 	Waiting    int                          `json:"waiting" jsonschema:"calls waiting for a slot under the limits now"`
 	Memory     MemoryStats                  `json:"memory"`
 	Responses  CacheStats                   `json:"response_cache"`
+	Profiles   ProfileStats                 `json:"profiles"`
 	Audit      AuditStats                   `json:"audit"`
 	Since      time.Time                    `json:"since" jsonschema:"when operations and profile_operations begin: with the server or with the last reset"`
 	Operations map[string]metrics.Operation `json:"operations"`
@@ -121,6 +140,25 @@ func cacheStats(c cache.Stats, enabled bool) CacheStats {
 	}
 	if all := c.Hits + c.Shared + c.Misses; all > 0 {
 		s.HitRatio = float64(c.Hits) / float64(all)
+	}
+	return s
+}
+
+// ProfileStats is the profiles' part of server_stats.
+type ProfileStats struct {
+	Loaded   int     `json:"loaded"`
+	Broken   int     `json:"broken" jsonschema:"profiles and known_hosts files that cannot be used as they are now, see profile_list"`
+	Watched  bool    `json:"watched" jsonschema:"edited files count at once; else within a second"`
+	Hits     int64   `json:"hits" jsonschema:"times that a profile or target was given out without a look at its files"`
+	Misses   int64   `json:"misses"`
+	HitRatio float64 `json:"hit_ratio"`
+	Reads    int64   `json:"reads" jsonschema:"profile files read again since the start"`
+}
+
+func profileStats(p profile.Stats) ProfileStats {
+	s := ProfileStats{Loaded: p.Profiles, Broken: p.Broken, Watched: p.Watched, Hits: p.Hits, Misses: p.Misses, Reads: p.Reads}
+	if all := p.Hits + p.Misses; all > 0 {
+		s.HitRatio = float64(p.Hits) / float64(all)
 	}
 	return s
 }
@@ -229,7 +267,8 @@ func (s *Server) stats() *StatsData {
 		GCCycles: gc.cycles, GCPauseP99: gc.pauseP99S, GCPauseMax: gc.pauseMaxS,
 		Running: running, Waiting: waiting, Memory: MemoryStats(s.memory.Usage()),
 		Responses: cacheStats(s.responses.cache.Stats(), !s.responses.off.Load()), Audit: s.auditStats(),
-		Pool: poolStats(s.pool.Stats(), s.cfg.Pooling.enabled()), Admission: s.admissionStats(),
+		Profiles: profileStats(s.profiles.Stats()),
+		Pool:     poolStats(s.pool.Stats(), s.current().Pooling.enabled()), Admission: s.admissionStats(),
 		Tunnels: len(s.tunnels.list()), VPNPeers: s.vpn.CountUp(), Process: s.processStats(),
 	}
 }

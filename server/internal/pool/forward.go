@@ -124,6 +124,7 @@ func (g *group) unhold(c *conn) {
 	c.held--
 	c.idleSince = time.Now()
 	g.closeOld(c)
+	g.closeSurplus(c)
 	g.serve()
 }
 

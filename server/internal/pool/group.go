@@ -137,6 +137,7 @@ func (g *group) release(c *conn, o owner) {
 	}
 	c.idleSince = time.Now()
 	g.closeOld(c)
+	g.closeSurplus(c)
 	g.serve()
 }
 
@@ -340,6 +341,16 @@ func (g *group) closeOld(c *conn) {
 	if c.old && c.unused() && !c.dead {
 		g.forget(c)
 		g.pool.count.expired.Add(1)
+		g.pool.spawn(c.close)
+	}
+}
+
+// closeSurplus closes c when it is one too many, since the bounds are lower now, and nobody uses it; g.mu is held.
+func (g *group) closeSurplus(c *conn) {
+	cfg := g.pool.config()
+	if (len(g.conns) > cfg.MaxConns || cfg.Disabled) && c.unused() && !c.dead && !c.old {
+		g.forget(c)
+		g.pool.count.evicted.Add(1)
 		g.pool.spawn(c.close)
 	}
 }

@@ -46,6 +46,7 @@ func (g *group) look(now time.Time) {
 			c.old = true
 			g.closeOld(c)
 		}
+		g.closeSurplus(c)
 	}
 	g.serve()
 }

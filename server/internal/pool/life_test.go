@@ -168,6 +168,66 @@ func TestReconfigureTakesEffect(t *testing.T) {
 	}
 }
 
+// TestLowerBoundsTakeConnections lowers the bound, and switches pooling off, while connections are leased and held: none of these may
+// end under its user, and what is too much goes as soon as it is free.
+func TestLowerBoundsTakeConnections(t *testing.T) {
+	h := newMemHost(t)
+	p := h.pool(t, Config{MaxConns: 3, ChannelsPerConn: 1})
+	web := target("web", "web")
+	var leases []*Lease
+	for range 3 {
+		leases = append(leases, mustAcquire(t, p, web))
+	}
+	hold := mustHold(t, p, web)
+	p.Reconfigure(Config{Dial: h.dial, MaxConns: 1, ChannelsPerConn: 1})
+	if n := h.open(); n != 3 {
+		t.Fatalf("%d connections, 3 are in use", n)
+	}
+	for _, l := range leases {
+		l.Release()
+	}
+	waitUntil(t, func() bool { return h.open() == 1 })
+	if s := p.Stats(); s.Open != 1 || s.Held != 1 || hold.conn.dead {
+		t.Errorf("stats %+v", s)
+	}
+	p.Reconfigure(Config{Dial: h.dial, Disabled: true})
+	own := mustAcquire(t, p, web)
+	if own.Conn == hold.Conn {
+		t.Error("pooling is off, and a connection is shared")
+	}
+	hold.Release()
+	own.Release()
+	waitUntil(t, func() bool { return h.open() == 0 })
+}
+
+// TestLeastLoadedFirst wants leases to be spread evenly over the connections that are there.
+func TestLeastLoadedFirst(t *testing.T) {
+	h := newMemHost(t)
+	p := h.pool(t, Config{MaxConns: 3, ChannelsPerConn: 4})
+	web := target("web", "web")
+	var leases []*Lease
+	for range 12 {
+		leases = append(leases, mustAcquire(t, p, web))
+	}
+	for _, l := range leases {
+		l.Release()
+	}
+	count := map[int64]int{}
+	for range 6 {
+		l := mustAcquire(t, p, web)
+		defer l.Release()
+		count[l.Conn]++
+	}
+	if len(count) != 3 {
+		t.Errorf("leases by connection: %v", count)
+	}
+	for id, n := range count {
+		if n != 2 {
+			t.Errorf("connection %d has %d of 6 leases", id, n)
+		}
+	}
+}
+
 // TestWedgedSFTPSession leaves the others on its connection alone.
 func TestWedgedSFTPSession(t *testing.T) {
 	host, p, target := start(t, fakessh.Options{}, Config{})
