@@ -134,6 +134,31 @@ func TestConfigEnvironmentMistakes(t *testing.T) {
 	}
 }
 
+// TestIssuedDefaults pins the values that guides and other programs count on.
+func TestIssuedDefaults(t *testing.T) {
+	keys := []string{
+		"connection_pooling.max_ssh_connections", "connection_pooling.max_sftp_sessions", "connection_pooling.connection_timeout", "connection_pooling.idle_timeout",
+		"caching.response_cache_size", "caching.response_cache_ttl", "caching.profile_cache_ttl",
+		"resource_limits.max_memory_mb", "resource_limits.max_concurrent_operations", "resource_limits.max_per_profile", "resource_limits.cleanup_interval",
+	}
+	for preset, want := range map[string]string{
+		"default": "10 10 30 300 1000 300 60 1024 100 10 300", "production": "50 30 30 300 2000 600 300 2048 100 20 300",
+	} {
+		c, err := Load(Sources{Flags: []Flag{{"--preset", "preset", preset}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, key := range keys {
+			i := slices.IndexFunc(c.Settings(), func(s Setting) bool { return s.Key == key })
+			got = append(got, c.Settings()[i].Value)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", preset, got, want)
+		}
+	}
+}
+
 // TestPresets checks that every preset names keys that exist, with values that differ from the defaults or equal them on purpose.
 func TestPresets(t *testing.T) {
 	for name, values := range presets {
@@ -152,7 +177,7 @@ func TestPresets(t *testing.T) {
 // TestSettingsRoundTrip reads what WriteSettings wrote: the same configuration must come out.
 func TestSettingsRoundTrip(t *testing.T) {
 	want, err := Load(Sources{Environ: []string{"OPENACCESS_PRESET=production", "OPENACCESS_LISTEN=[::1]:9", "OPENACCESS_KNOWN_HOSTS=/a b:/c#d",
-		"OPENACCESS_CONNECTION_POOLING_IDLE_TIMEOUT=0.5", "OPENACCESS_PROFILES=/x: y"}})
+		"OPENACCESS_CONNECTION_POOLING_IDLE_TIMEOUT=0.5", "OPENACCESS_PROFILES=/x: y", "OPENACCESS_CONNECTION_POOLING_WARM_UP=web-01, db"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +193,9 @@ func TestSettingsRoundTrip(t *testing.T) {
 	want.origins, got.origins = nil, nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v\nfrom\n%s", got, want, text.String())
+	}
+	if !slices.Equal(got.Pooling.WarmUp, []string{"web-01", "db"}) {
+		t.Errorf("warm_up: %q", got.Pooling.WarmUp)
 	}
 	if !strings.Contains(text.String(), "# environment variable OPENACCESS_LISTEN") {
 		t.Errorf("no origins in\n%s", text.String())

@@ -27,11 +27,14 @@ func codeOf(err error) Code {
 	var connect *pool.Error
 	var work *remote.Error
 	var peer *profile.PeerError
+	var broken *profile.Problem
 	var wireGuard *vpn.Error
 	switch {
 	case errors.As(err, &own):
 		return own.code
 	case errors.Is(err, profile.ErrNotFound):
+		return CodeProfileNotFound
+	case errors.As(err, &broken): // its file was never good
 		return CodeProfileNotFound
 	case errors.As(err, &hostKey):
 		return CodeHostKeyMismatch
