@@ -95,6 +95,7 @@ var certificateAlgorithms = []string{
 type knownHosts struct {
 	check     ssh.HostKeyCallback // nil when there is nothing to check against
 	authority bool                // some line trusts a certificate authority
+	marked    string              // stands for the lines that trust an authority or revoke a key
 	files     string              // for messages
 	err       error               // why the files cannot be used
 	broken    bool                // err is of what they say
@@ -103,18 +104,24 @@ type knownHosts struct {
 // loadKnownHosts reads those of the files that exist.
 func loadKnownHosts(files []string) *knownHosts {
 	k := &knownHosts{files: strings.Join(files, ", ")}
-	var present []string
+	var present, marked []string
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		switch {
 		case err == nil:
 			present = append(present, file)
 			k.authority = k.authority || bytes.Contains(data, []byte("@cert-authority"))
+			for line := range bytes.Lines(data) {
+				if line = bytes.TrimSpace(line); bytes.HasPrefix(line, []byte("@")) {
+					marked = append(marked, string(line))
+				}
+			}
 		case !errors.Is(err, fs.ErrNotExist):
 			k.err = err
 			return k
 		}
 	}
+	k.marked = fingerprintOf(marked...)
 	if len(present) > 0 {
 		k.check, k.err = knownhosts.New(present...)
 		k.broken = k.err != nil
@@ -146,7 +153,7 @@ func (k *knownHosts) rule(addr string) hostKeys {
 		rule.algorithms = append(rule.algorithms, algorithmsFor(key.Key.Type())...)
 	}
 	rule.algorithms = preferring(rule.algorithms)
-	rule.identity = "known " + strings.Join(prints, " ")
+	rule.identity = "known " + strings.Join(prints, " ") + " " + k.marked
 	return rule
 }
 

@@ -218,6 +218,12 @@ func TestResolveFollowsFiles(t *testing.T) {
 	changed("known_hosts, the same key", false)
 	f.write(f.cfg.KnownHosts[0], knownhosts.Line([]string{"10.0.0.1"}, other)+"\n")
 	changed("known_hosts, another key", true)
+	f.write(f.cfg.KnownHosts[0], knownhosts.Line([]string{"10.0.0.1"}, other)+"\n@revoked * "+line(other)+"\n")
+	changed("known_hosts, the key revoked", true)
+	f.write(f.cfg.KnownHosts[0], knownhosts.Line([]string{"10.0.0.1"}, other)+"\n")
+	changed("known_hosts, the key not revoked any more", true)
+	f.write(f.cfg.KnownHosts[0], "@cert-authority "+knownhosts.Line([]string{"10.0.0.1"}, other)+"\n")
+	changed("known_hosts, the key that of an authority", true)
 	if err := os.Rename(f.secret("new.json", `{"password": "two"}`), secretFile); err != nil {
 		t.Fatal(err)
 	}

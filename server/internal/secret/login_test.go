@@ -196,6 +196,19 @@ func TestAgent(t *testing.T) {
 			t.Errorf("ref %q logs in with a key it does not name", tt.ref)
 		}
 	}
+	keyring.Add(agent.AddedKey{PrivateKey: edKey, Comment: "certified", Certificate: certificate(t, edPublic, "one")})
+	keyring.Add(agent.AddedKey{PrivateKey: edKey, Comment: "certified again", Certificate: certificate(t, edPublic, "two")})
+	seen := map[string]string{edPrint: "new"}
+	for _, ref := range []string{"certified", "certified again"} { // by other authority of the same key
+		c, err := r.Resolve(t.Context(), Ref{TypeAgent, ref})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, twice := seen[c.Fingerprint()]; twice {
+			t.Errorf("%q and %q have one fingerprint", ref, other)
+		}
+		seen[c.Fingerprint()] = ref
+	}
 	old, err := r.Resolve(t.Context(), Ref{TypeAgent, "old"})
 	if err != nil {
 		t.Fatal(err)
@@ -217,6 +230,24 @@ func TestAgent(t *testing.T) {
 	if err := login(t, accept(edPublic), c.AuthMethods()); err == nil || !strings.Contains(err.Error(), "SSH agent: could not sign") {
 		t.Errorf("key gone: %v", err)
 	}
+}
+
+// certificate vouches for a key under a name, by an authority of its own.
+func certificate(t *testing.T, key ssh.PublicKey, name string) *ssh.Certificate {
+	t.Helper()
+	_, authority, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(authority)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &ssh.Certificate{Key: key, CertType: ssh.UserCert, KeyId: name, ValidBefore: ssh.CertTimeInfinity}
+	if err := c.SignCert(rand.Reader, signer); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func TestAgentUnreachable(t *testing.T) {
