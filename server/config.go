@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/admission"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/loopback"
 )
 
 // DefaultListen is where the http transport listens unless told otherwise.
@@ -167,7 +168,7 @@ func (c *Config) validate() error {
 	one("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	one("preset", c.Preset, presetNames()...)
 	if listen := c.Monitoring.Listen; listen != "" {
-		if err := checkLoopback(listen); err != nil {
+		if err := loopback.Check(listen); err != nil {
 			errs = append(errs, c.keyError("monitoring.listen", err.Error()))
 		}
 	}

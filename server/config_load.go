@@ -18,6 +18,9 @@ import (
 // envPrefix begins the names of the variables that configure the server. Others with it are mistakes.
 const envPrefix = "OPENACCESS_"
 
+// envGateway begins the names of those that configure the gateway, and are none of the server's.
+const envGateway = envPrefix + "GATEWAY_"
+
 // envConfig names the file, and so is no key.
 const envConfig = envPrefix + "CONFIG"
 
@@ -164,7 +167,7 @@ func (l *loader) environment(environ []string) {
 	}
 	for _, e := range environ {
 		name, value, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, envPrefix) || name == envConfig || value == "" {
+		if !strings.HasPrefix(name, envPrefix) || strings.HasPrefix(name, envGateway) || name == envConfig || value == "" {
 			continue
 		}
 		key, ok := keys[name]

@@ -7,12 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
 	mcpserver "github.com/mark3labs/mcp-go/server"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/loopback"
 )
 
 // endpoint is the path of the MCP endpoint.
@@ -28,7 +27,7 @@ func HTTP(addr string) Transport { return httpTransport(addr) }
 type httpTransport string
 
 func (addr httpTransport) serve(ctx context.Context, s *Server) error {
-	if err := checkLoopback(string(addr)); err != nil {
+	if err := loopback.Check(string(addr)); err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", string(addr))
@@ -75,44 +74,12 @@ func (s *Server) streamable(srv *http.Server) *mcpserver.StreamableHTTPServer {
 		}))
 }
 
-// checkLoopback refuses to listen where others than this machine's processes could connect.
-func checkLoopback(addr string) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("listen address %q: %w; write it as 127.0.0.1:8722", addr, err)
-	}
-	if !loopbackName(host) {
-		return fmt.Errorf("listen address %q is not loopback: callers are not authenticated yet, so only 127.0.0.1, [::1] and localhost are served", addr)
-	}
-	return nil
-}
-
-func loopbackName(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return err == nil && ip.IsLoopback()
-}
-
-// guard keeps web pages out: a browser names the page's host in Origin, and the name it was rebound to in Host. It also bounds the
-// body. What is not for the endpoint goes to others.
+// guard keeps web pages out. It also bounds the body. What is not for the endpoint goes to others.
 func guard(next, others http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		if !loopbackName(host) {
-			http.Error(w, "Host is not a loopback name", http.StatusForbidden)
+		if why := loopback.Foreign(r); why != "" {
+			http.Error(w, why, http.StatusForbidden)
 			return
-		}
-		if origin := r.Header.Get("Origin"); origin != "" {
-			u, err := url.Parse(origin)
-			if err != nil || !loopbackName(u.Hostname()) {
-				http.Error(w, "Origin is not a loopback name", http.StatusForbidden)
-				return
-			}
 		}
 		if r.URL.Path != endpoint {
 			others.ServeHTTP(w, r)

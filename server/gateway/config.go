@@ -1,0 +1,150 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/loopback"
+)
+
+// DefaultListen is where the gateway listens unless told otherwise.
+const DefaultListen = "127.0.0.1:8721"
+
+// The ways to choose among the servers that may be given a call.
+const (
+	LeastInFlight = "least-in-flight" // the one with the fewest calls under way; equals take turns
+	RoundRobin    = "round-robin"     // each in turn
+)
+
+// Config says which servers the gateway balances over, and how. The zero value of a field takes the default named beside it. Load makes one
+// of a file, the environment and flags.
+type Config struct {
+	Backends      []Backend `yaml:"backends"`       // the servers; at least one
+	Listen        string    `yaml:"listen"`         // host:port, loopback only; "127.0.0.1:8721"
+	Strategy      string    `yaml:"strategy"`       // LeastInFlight or RoundRobin; LeastInFlight
+	ProbeInterval Seconds   `yaml:"probe_interval"` // between two probes of a server's /readyz; 1 s
+	ProbeTimeout  Seconds   `yaml:"probe_timeout"`  // for the answer to one; 1 s
+	EjectAfter    int       `yaml:"eject_after"`    // calls that fail in a row, by the server's doing, until it gets no more; 5
+	EjectFor      Seconds   `yaml:"eject_for"`      // until it is tried again with one call; doubles, up to 32 times, as long as that fails; 1 s
+	DrainTimeout  Seconds   `yaml:"drain_timeout"`  // for calls under way once the gateway must stop; 10 s
+	LogLevel      string    `yaml:"log_level"`      // "debug", "info", "warn" or "error"; "info". For who makes Logger
+
+	Logger *slog.Logger `yaml:"-"` // nil discards
+}
+
+// Backend is one server.
+type Backend struct {
+	URL   string `yaml:"url"`   // of its MCP endpoint, on loopback: http://127.0.0.1:8731/mcp; without a path, /mcp
+	Drain bool   `yaml:"drain"` // gives it no new sessions and no calls without a session, while what is under way and the sessions it has go on
+}
+
+// UnmarshalYAML takes a URL alone, too.
+func (b *Backend) UnmarshalYAML(unmarshal func(any) error) error {
+	if unmarshal(&b.URL) == nil {
+		return nil
+	}
+	type plain Backend
+	return unmarshal((*plain)(b))
+}
+
+// Seconds is a duration that configuration files write as a number of seconds.
+type Seconds float64
+
+// Duration converts s.
+func (s Seconds) Duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
+
+func (c Config) withDefaults() Config {
+	orDefault(&c.Listen, DefaultListen)
+	orDefault(&c.Strategy, LeastInFlight)
+	orDefault(&c.ProbeInterval, 1)
+	orDefault(&c.ProbeTimeout, 1)
+	orDefault(&c.EjectAfter, 5)
+	orDefault(&c.EjectFor, 1)
+	orDefault(&c.DrainTimeout, 10)
+	orDefault(&c.LogLevel, "info")
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// validate judges a configuration with defaults. Its error joins one for each mistake.
+func (c *Config) validate() error {
+	var errs []error
+	if len(c.Backends) == 0 {
+		errs = append(errs, errors.New("backends: none is given; name the servers with --backend http://127.0.0.1:8731/mcp or in the configuration file"))
+	}
+	seen := map[string]bool{}
+	for _, b := range c.Backends {
+		t, err := parseTarget(b.URL)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("backends: %w", err))
+		} else if seen[t.url] {
+			errs = append(errs, fmt.Errorf("backends: %s is given twice; leave one out", t.url))
+		}
+		seen[t.url] = true
+	}
+	if err := loopback.Check(c.Listen); err != nil {
+		errs = append(errs, err)
+	}
+	one := func(key, value string, of ...string) {
+		if !slices.Contains(of, value) {
+			errs = append(errs, fmt.Errorf("%s: %q is none of %s", key, value, strings.Join(of, ", ")))
+		}
+	}
+	one("strategy", c.Strategy, LeastInFlight, RoundRobin)
+	one("log_level", c.LogLevel, "debug", "info", "warn", "error")
+	least := func(key string, value, least float64) {
+		if value < least {
+			errs = append(errs, fmt.Errorf("%s: %v is less than %v; leave it out for the default", key, value, least))
+		}
+	}
+	least("probe_interval", float64(c.ProbeInterval), 0.01)
+	least("probe_timeout", float64(c.ProbeTimeout), 0.001)
+	least("eject_after", float64(c.EjectAfter), 1)
+	least("eject_for", float64(c.EjectFor), 0.001)
+	least("drain_timeout", float64(c.DrainTimeout), 0.001)
+	return errors.Join(errs...)
+}
+
+// target is a server's URL, taken apart.
+type target struct {
+	url  string // in full
+	addr string // host:port
+	path string // of its MCP endpoint
+}
+
+func parseTarget(text string) (target, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return target{}, fmt.Errorf("%q is no URL; write it as http://127.0.0.1:8731/mcp", text)
+	case u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return target{}, fmt.Errorf("%q is not the URL of a server; write it as http://127.0.0.1:8731/mcp", text)
+	case !loopback.Name(u.Hostname()):
+		return target{}, fmt.Errorf("%q is not on this machine: servers do not authenticate their callers yet, so only 127.0.0.1, [::1] and localhost are reached", text)
+	}
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	path := u.EscapedPath()
+	if path == "" || path == "/" {
+		path = endpoint
+	}
+	addr := net.JoinHostPort(u.Hostname(), port)
+	return target{url: "http://" + addr + path, addr: addr, path: path}, nil
+}
