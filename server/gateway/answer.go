@@ -14,8 +14,8 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 )
 
-// maxHeld is how many bytes of an answer are held back until it is known to be whole. What is longer is passed on as it comes, and the
-// client sees it cut off when its server is lost.
+// maxHeld is how many bytes of an answer, or of an event, are held back until it is known to be whole. What is longer is passed on as it
+// comes, and the client sees it cut off when its server is lost.
 const maxHeld = 64 << 20
 
 // errClient is the error of writing to the client.
@@ -36,7 +36,7 @@ func (x *exchange) relay(v *visit, resp *http.Response) error {
 			buffers.Put(held)
 		}
 	}()
-	b, more, err := readAll((*held)[:0], resp.Body, maxHeld)
+	b, more, err := readAll((*held)[:0], resp.Body, x.g.held)
 	*held = b
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (x *exchange) relayEvents(v *visit, resp *http.Response) error {
 		in.Reset(nil)
 		readers.Put(in)
 	}()
-	e := eventReader{in: in}
+	e := eventReader{in: in, most: x.g.held}
 	for {
 		event, err := e.next()
 		if err == nil || errors.Is(err, errLong) {
@@ -146,6 +146,7 @@ var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 8<<10)
 // eventReader splits an event stream into events.
 type eventReader struct {
 	in    *bufio.Reader
+	most  int // bytes of an event
 	event []byte
 }
 
@@ -162,7 +163,7 @@ func (e *eventReader) next() ([]byte, error) {
 		e.event = append(e.event, part...)
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
-			if len(e.event) > maxHeld {
+			if len(e.event) > e.most {
 				return e.event, errLong
 			}
 			continue
@@ -170,7 +171,7 @@ func (e *eventReader) next() ([]byte, error) {
 			return nil, err
 		case len(bytes.TrimRight(e.event[start:], "\r\n")) == 0:
 			return e.event, nil
-		case len(e.event) > maxHeld:
+		case len(e.event) > e.most:
 			return e.event, errLong
 		}
 		start = len(e.event)

@@ -38,6 +38,7 @@ type Gateway struct {
 	probes   prober
 	timing   atomic.Pointer[timing]
 	started  time.Time
+	held     int // maxHeld
 
 	draining atomic.Bool
 	streams  context.Context // ends, with endStreams, when draining begins
@@ -56,7 +57,7 @@ func New(cfg Config) (*Gateway, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, started: time.Now()}
+	g := &Gateway{cfg: cfg, started: time.Now(), held: maxHeld}
 	g.balancer.log = cfg.Logger
 	g.streams, g.end = context.WithCancel(context.Background())
 	g.probes.g = g
