@@ -24,7 +24,7 @@ func TestSessionsStickToTheirServer(t *testing.T) {
 			of *fake
 		}{{first, a}, {second, b}} {
 			got := f.post(call, "Mcp-Session-Id", s.id)
-			if got.header.Get("Openaccess-Backend") != s.of.addr || !strings.Contains(got.body, s.of.addr) {
+			if got.header.Get("Openaccess-Backend") != s.of.addr || !strings.Contains(got.body, `"from":"`+s.of.addr) {
 				t.Errorf("a call of the session at %s: %+v", s.of.addr, got)
 			}
 			if r, _ := s.of.last(); r.Header.Get("Mcp-Session-Id") != "session-at-"+s.of.addr {
@@ -107,7 +107,7 @@ func TestCallThatDidNotStartGoesElsewhere(t *testing.T) {
 	f := newFront(t, slowProbes, a, b)
 	a.kill()
 	for range 6 {
-		if got := f.post(call, modern...); got.status != 200 || !strings.Contains(got.body, b.addr) {
+		if got := f.post(call, modern...); got.status != 200 || !strings.Contains(got.body, `"from":"`+b.addr) {
 			t.Errorf("got %+v", got)
 		}
 	}
@@ -124,7 +124,7 @@ func TestIdleConnectionOfADeadServer(t *testing.T) {
 		f.post(call, modern...)
 		a.kill()
 		a.listen(a.addr)
-		if got := f.post(call, modern...); got.status != 200 || !strings.Contains(got.body, a.addr) {
+		if got := f.post(call, modern...); got.status != 200 || !strings.Contains(got.body, `"from":"`+a.addr) {
 			t.Fatalf("got %+v", got)
 		}
 	}
@@ -241,7 +241,7 @@ func TestRepeatsWhatChangesNothing(t *testing.T) {
 	a.answer(cut(""))
 	f := newFront(t, slowProbes, a, b)
 	got := f.post(list, modern...)
-	if got.status != 200 || !strings.Contains(got.body, b.addr) || a.calls.Load() != 1 {
+	if got.status != 200 || !strings.Contains(got.body, `"from":"`+b.addr) || a.calls.Load() != 1 {
 		t.Errorf("got %+v after %d calls", got, a.calls.Load())
 	}
 	b.answer(cut(""))
@@ -321,11 +321,11 @@ func TestTriesAllWhenNoneIsReady(t *testing.T) {
 	f := newFront(t, nil, a, b)
 	f.awaitState(a, Down)
 	f.awaitState(b, NotReady)
-	if got := f.post(call, modern...); got.status != 200 || !strings.Contains(got.body, b.addr) || got.header.Get("Openaccess-Gateway") != "no-server-ready" {
+	if got := f.post(call, modern...); got.status != 200 || !strings.Contains(got.body, `"from":"`+b.addr) || got.header.Get("Openaccess-Gateway") != "no-server-ready" {
 		t.Errorf("got %+v", got)
 	}
 	b.kill()
-	if got := f.post(call, modern...); got.status != 200 || !strings.Contains(got.body, a.addr) {
+	if got := f.post(call, modern...); got.status != 200 || !strings.Contains(got.body, `"from":"`+a.addr) {
 		t.Errorf("with one gone: %+v", got)
 	}
 	if got := f.get("/readyz"); got.status != 503 || !strings.Contains(got.body, "no server is ready; calls are tried on all of them") {
