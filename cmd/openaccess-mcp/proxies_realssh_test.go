@@ -112,9 +112,11 @@ func TestProxies(t *testing.T) {
 			t.Run("a server is killed", func(t *testing.T) { proxySurvives(t, p, servers) })
 			ran := map[string]int{}
 			for _, h := range hosts {
+				h.mu.Lock()
 				for id, n := range h.ran {
 					ran[id] += n
 				}
+				h.mu.Unlock()
 			}
 			for id, n := range ran {
 				if n > 1 {
