@@ -109,7 +109,7 @@ func TestProxies(t *testing.T) {
 			t.Run("sessions stay and calls spread", func(t *testing.T) { proxySpreads(t, p) })
 			t.Run("events at once", func(t *testing.T) { proxyStreams(t, p) })
 			t.Run("guards", func(t *testing.T) { proxyGuards(t, p) })
-			t.Run("a server is killed", func(t *testing.T) { proxySurvives(t, p, servers) })
+			t.Run("a server is killed", func(t *testing.T) { proxySurvives(t, name, p, servers) })
 			ran := map[string]int{}
 			for _, h := range hosts {
 				h.mu.Lock()
@@ -214,8 +214,9 @@ func proxyGuards(t *testing.T, p proxied) {
 	}
 }
 
-// proxySurvives kills a server under load and starts it again. What fails had been begun before two seconds were over.
-func proxySurvives(t *testing.T, p proxied, servers []*process) {
+// proxySurvives kills a server under load and starts it again. What fails was in flight when it died, or of a session that is gone. HAProxy hangs
+// up instead of answering 502 where the client's connection had carried a request before.
+func proxySurvives(t *testing.T, name string, p proxied, servers []*process) {
 	const callers = 12
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -240,7 +241,7 @@ func proxySurvives(t *testing.T, p proxied, servers []*process) {
 			t.Errorf("failed, begun %v after the kill: %+v", a.start.Sub(killed), a)
 		case a.stateful && strings.Contains(a.text, "404"):
 			sessions++
-		case strings.Contains(a.text, "502") && !a.start.After(dead):
+		case (strings.Contains(a.text, "502") || strings.Contains(a.text, "EOF") && name == "haproxy") && !a.start.After(dead):
 			lost++
 		default:
 			t.Errorf("failed otherwise, begun %v after the kill, which took %v: %+v", a.start.Sub(killed), dead.Sub(killed), a)
