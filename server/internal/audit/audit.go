@@ -10,7 +10,6 @@
 package audit
 
 import (
-	"context"
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
@@ -49,6 +48,9 @@ type Store struct {
 	db  *sql.DB
 	run string // names this process's calls
 
+	file    os.FileInfo   // the file that was opened
+	probing chan struct{} // holds one element while Probe works
+
 	calls atomic.Int64
 
 	mu       sync.Mutex
@@ -76,7 +78,8 @@ type Stats struct {
 	Since    time.Time // when writing began to fail; zero while it does not
 }
 
-const schema = `CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL) STRICT`
+const schema = `CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL) STRICT;
+	CREATE TABLE IF NOT EXISTS probes (id INTEGER PRIMARY KEY CHECK (id = 1), at TEXT NOT NULL) STRICT`
 
 // Open opens or makes the file, readable by its owner only, with the folders to it, and starts the writer, which Close ends. The error
 // names the file.
@@ -91,7 +94,13 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit record %s: %w", cfg.Path, err)
 	}
-	s := &Store{cfg: cfg, db: db, run: newRun(), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{
+		cfg: cfg, db: db, run: newRun(), probing: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	if s.file, err = os.Stat(cfg.Path); err != nil {
+		return nil, fmt.Errorf("audit record %s: %w", cfg.Path, errors.Join(bare(err), db.Close()))
+	}
 	s.room.L = &s.mu
 	go s.writer()
 	return s, nil
@@ -216,24 +225,6 @@ func (s *Store) Stats() Stats {
 	now := s.stats
 	now.Buffered, now.Waiting = len(s.buffer), s.waiting
 	return now
-}
-
-// Probe asks the file for its last record and writes to it, without leaving a trace. An error says what is wrong with the file or with
-// the writing of records.
-func (s *Store) Probe(ctx context.Context) error {
-	if now := s.Stats(); now.Failing {
-		return fmt.Errorf("audit record %s cannot be written since %v, and %d records are lost: %s",
-			s.cfg.Path, now.Since.UTC().Format(time.RFC3339), now.Lost, now.Error)
-	}
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err == nil {
-		_, err = tx.ExecContext(ctx, `INSERT INTO records SELECT coalesce(max(seq), 0) + 1, '', x'' FROM records`)
-		err = errors.Join(err, tx.Rollback())
-	}
-	if err != nil {
-		return fmt.Errorf("audit record %s: %w", s.cfg.Path, err)
-	}
-	return nil
 }
 
 // Close writes what is buffered and closes the file. Calls of Begin and End that come later record nothing.
