@@ -72,12 +72,15 @@ func (p *Pool) dial(ctx context.Context, t *profile.Target) (*conn, error) {
 }
 
 func (p *Pool) connect(ctx context.Context, t *profile.Target) (*conn, error) {
-	transport, err := p.dialTransport(ctx, t)
+	hop := p.timeHop(t)
+	transport, err := p.dialTransport(hop.context(ctx), t)
 	if err != nil {
+		hop.end(err)
 		return nil, err
 	}
-	wire := newWire(transport)
-	client, err := handshake(ctx, wire, t)
+	wire := newWire(hop.transport(transport))
+	client, err := handshake(ctx, wire, t, hop)
+	hop.end(err)
 	if err != nil {
 		return nil, err
 	}
@@ -143,17 +146,17 @@ func jittered(d time.Duration) time.Duration {
 }
 
 // handshake makes an SSH client of transport, which it closes on failure. ctx bounds it.
-func handshake(ctx context.Context, transport net.Conn, t *profile.Target) (*ssh.Client, error) {
+func handshake(ctx context.Context, transport net.Conn, t *profile.Target, hop *hopTimer) (*ssh.Client, error) {
 	verified := false // the host key; what fails after it is the login
 	stop := context.AfterFunc(ctx, func() { transport.Close() })
 	cc, chans, reqs, err := ssh.NewClientConn(transport, t.Addr, &ssh.ClientConfig{
 		User: t.User,
 		Auth: t.Auth,
-		HostKeyCallback: func(hostname string, remote net.Addr, key ssh.PublicKey) error {
+		HostKeyCallback: hop.verifies(func(hostname string, remote net.Addr, key ssh.PublicKey) error {
 			err := t.HostKeyCallback(hostname, remote, key)
 			verified = err == nil
 			return err
-		},
+		}),
 		HostKeyAlgorithms: t.HostKeyAlgorithms,
 		ClientVersion:     "SSH-2.0-OpenAccessMCP",
 	})

@@ -51,6 +51,9 @@ type Config struct {
 
 	// Dialled hears how long each successful dial took, login included; nil is nobody.
 	Dialled func(time.Duration)
+
+	// Trace hears of each attempt to connect to a host, jump hosts included, when it has ended; nil is nobody. It must not block.
+	Trace func(Hop)
 }
 
 func (c Config) withDefaults() *Config {
