@@ -43,7 +43,10 @@ func (addr httpTransport) serve(ctx context.Context, s *Server) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
 	}
 	mcpHandler := s.streamable(srv)
-	srv.Handler = guard(mcpHandler, s.monitorHandler())
+	var running requests
+	srv.Handler = guard(running.count(mcpHandler), s.monitorHandler())
+	s.health.address.Store(l.Addr().String())
+	defer s.health.address.Store("")
 	s.cfg.Logger.Info("serving MCP", "transport", "http", "url", "http://"+l.Addr().String()+endpoint)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
@@ -54,6 +57,7 @@ func (addr httpTransport) serve(ctx context.Context, s *Server) error {
 	}
 	drain, cancel := context.WithTimeout(calls, s.current().DrainTimeout.Duration())
 	defer cancel()
+	running.drain(drain) // meanwhile /readyz says that the server is stopping
 	if err := mcpHandler.Shutdown(drain); err != nil {
 		stopCalls()
 		srv.Close()

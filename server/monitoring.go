@@ -19,6 +19,7 @@ import (
 type Monitoring struct {
 	MetricsCollection     *bool   `yaml:"metrics_collection"`              // true; false counts no calls and serves no /metrics
 	HealthCheckInterval   Seconds `yaml:"health_check_interval" min:"0.1"` // between two health checks; 30 s
+	Canary                string  `yaml:"canary"`                          // profile whose host shows whether hosts can be reached; empty is none
 	PerformanceMonitoring *bool   `yaml:"performance_monitoring"`          // true; false tells neither profiles nor the phases of calls apart
 	MaxProfiles           int     `yaml:"max_profiles" min:"1"`            // profiles told apart, the first ones called; 100
 	Listen                string  `yaml:"listen"`                          // loopback host:port beside the transport; none

@@ -15,6 +15,8 @@ type responses struct {
 	cache *cache.Cache[responseKey, execution]
 	off   atomic.Bool
 
+	bypassed atomic.Int64 // calls that asked not to use it
+
 	mu      sync.Mutex
 	writers map[string]int // calls that may change a profile's host, by profile
 }
@@ -96,6 +98,7 @@ func (c *call) execute(ctx context.Context, cmd remote.Command, timeout float64,
 	}
 	key := responseKey{id, t.Key, c.metadata.Actor, cmd.Line, cmd.PTY, cmd.MaxOutput, timeout}
 	if noCache {
+		r.bypassed.Add(1)
 		defer r.cache.Forget(id, key)
 		return c.finish(c.runCommand(ctx, cmd, timeout))
 	}

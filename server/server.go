@@ -48,6 +48,7 @@ type Server struct {
 	tunnels   tunnels
 	vpn       *vpn.Tunnels
 	warmer    warmer
+	health    health
 	started   time.Time
 	local     string // the user who runs the server
 
@@ -85,6 +86,8 @@ func New(cfg Config) (*Server, error) {
 	s.mcp.AddTools(s.tunnelTools()...)
 	s.mcp.AddTools(s.vpnTool())
 	s.watchFigures()
+	s.mcp.AddTools(s.healthTool(), s.performanceTool())
+	s.startHealth()
 	return s, nil
 }
 
@@ -96,6 +99,8 @@ func (s *Server) hooks() *mcpserver.Hooks {
 			req.Params.Name = strings.ReplaceAll(req.Params.Name, ".", "_")
 		}
 	})
+	h.AddOnRegisterSession(func(context.Context, mcpserver.ClientSession) { s.health.sessions.Add(1) })
+	h.AddOnUnregisterSession(func(context.Context, mcpserver.ClientSession) { s.health.sessions.Add(-1) })
 	return h
 }
 
@@ -121,7 +126,9 @@ func (s *Server) Run(ctx context.Context, t Transport) error {
 		background.Go(func() { s.profiles.Watch(ctx) })
 		background.Go(func() { s.warmUp(ctx) })
 	}
+	background.Go(func() { s.health.run(ctx, s) })
 	defer background.Wait()
+	defer s.health.enter(ctx)()
 	defer cancel()
 	return t.serve(ctx, s)
 }
@@ -165,6 +172,7 @@ func (s *Server) Close() {
 		_ = h.Shutdown(context.Background()) // closes sessions; there is no listener to wait for
 	}
 	s.mu.Unlock()
+	s.health.close()
 	s.tunnels.close()
 	s.pool.Close()
 	s.vpn.Close()
