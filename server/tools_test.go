@@ -48,7 +48,7 @@ func TestToolsAreDescribed(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if want := []string{"profile_list", "rsync_sync", "server_stats", "sftp_transfer", "ssh_exec", "tunnel_close", "tunnel_create", "tunnel_list", "vpn_wireguard_toggle"}; !slices.Equal(names, want) {
+	if want := []string{"debug_performance", "profile_list", "rsync_sync", "server_health", "server_stats", "sftp_transfer", "ssh_exec", "tunnel_close", "tunnel_create", "tunnel_list", "vpn_wireguard_toggle"}; !slices.Equal(names, want) {
 		t.Errorf("tools %v, want %v", names, want)
 	}
 }
@@ -99,6 +99,10 @@ func TestResultsMatchTheirSchema(t *testing.T) {
 		{"vpn_wireguard_toggle", args{"profile_id": "fake", "peer_id": "none", "action": "down"}},
 		{"profile_list", nil},
 		{"server_stats", args{"caller": "ci"}},
+		{"server_health", args{"refresh": true}},
+		{"server_health", args{"refresh": "yes"}},
+		{"debug_performance", args{"operation": "all", "profile_id": "fake", "iterations": 1}},
+		{"debug_performance", args{"operation": "dance", "profile_id": "fake"}},
 	} {
 		m := c.request("tools/call", map[string]any{"name": call.tool, "arguments": call.args})
 		var r struct{ StructuredContent any }
