@@ -285,7 +285,7 @@ func discard(s *pool.Session) {
 	}
 }
 
-// sftp opens an SFTP session, or takes a pooled one, and asks it for the login directory.
+// sftp opens an SFTP session, or takes a pooled one, and asks it about the login directory.
 func (d *diagnosis) sftp(ctx context.Context, p *pool.Pool, step string) pool.Info {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
@@ -296,7 +296,7 @@ func (d *diagnosis) sftp(ctx context.Context, p *pool.Pool, step string) pool.In
 		return pool.Info{}
 	}
 	stop := context.AfterFunc(ctx, f.Interrupt)
-	_, err = f.RealPath(".")
+	_, err = f.Stat(".")
 	if !stop() {
 		err = context.Cause(ctx)
 	}

@@ -133,6 +133,8 @@ func remedyFor(step string, err error) string {
 		return "correct the host's name in the profile, or the name servers of this machine"
 	case step == string(pool.StepTCP) && strings.Contains(err.Error(), "refused"):
 		return "the host is up but nothing listens at the port: start sshd there, or correct the profile's port"
+	case step == string(pool.StepTCP) && strings.Contains(err.Error(), "reset"):
+		return "the host, or a firewall before it, throws the connection away: look at fail2ban, at TCP wrappers and at sshd's MaxStartups"
 	case step == string(pool.StepTCP) && strings.Contains(err.Error(), "WireGuard"), step == stepVPN:
 		return "bring the tunnel up with vpn_wireguard_toggle, or with --bring-up-vpn where no server uses it, and look at the peer's endpoint and keys"
 	case step == string(pool.StepTCP):

@@ -10,6 +10,7 @@ import (
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/policy"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/remote"
 )
 
@@ -64,6 +65,17 @@ func checkDatabase(ctx context.Context, s *Server) (Health, string) {
 		return Degraded, fmt.Sprintf("the audit record can be written, but %d records were lost since the start", now.Lost)
 	}
 	return Healthy, fmt.Sprintf("the audit record can be read and written; %d records written, %d buffered", now.Written, now.Buffered)
+}
+
+// checkCanaryKey finds out whether the canary is a profile.
+func checkCanaryKey(cfg *Config, profiles *profile.Store) error {
+	if cfg.Monitoring.Canary == "" {
+		return nil
+	}
+	if _, err := profiles.Get(cfg.Monitoring.Canary); err != nil {
+		return cfg.keyError("monitoring.canary", err.Error()+": name a profile of "+cfg.Profiles+", or leave it out")
+	}
+	return nil
 }
 
 // checkSSH reaches the canary's host, or judges by what calls have met.
@@ -211,7 +223,7 @@ func checkPools(_ context.Context, s *Server) (Health, string) {
 	switch {
 	case limited > 0:
 		return Degraded, fmt.Sprintf("%d calls were refused since the check before, since too many wait for connections; %d wait now", limited, now.Waiting)
-	case now.Waiting > 0 && before.poolWaiting > 0:
+	case now.Waiting > 0 && before.poolWaiting > 0 && now.Open > 0: // else the first is being dialled
 		return Degraded, fmt.Sprintf("%d calls wait for connections, of which %d are open with %d channels in use", now.Waiting, now.Open, now.Leased)
 	case waiting > 0 && before.waiting > 0:
 		return Degraded, fmt.Sprintf("%d calls wait for a slot, while %d run", waiting, running)

@@ -39,6 +39,9 @@ func (s *Server) Reload(cfg Config) (changed, restart []string, err error) {
 	if err := cfg.validate(); err != nil {
 		return nil, nil, err
 	}
+	if err := checkCanaryKey(&cfg, s.profiles); err != nil {
+		return nil, nil, err
+	}
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	cfg = cfg.withDefaults()

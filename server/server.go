@@ -69,6 +69,9 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkCanaryKey(&cfg, store); err != nil {
+		return nil, err
+	}
 	s := &Server{cfg: cfg, profiles: store, vpn: vpn.New(0), started: time.Now(), local: localUser(), warmer: newWarmer()}
 	if s.audit, err = s.openAudit(); err != nil {
 		return nil, err
