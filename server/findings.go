@@ -129,6 +129,8 @@ func remedyFor(step string, err error) string {
 		return "find out from the host's owner whether its key has changed; if so, put the new one into host_key or known_hosts, else somebody is between"
 	case isPool && e.Kind == pool.KindAuth:
 		return "check user name and credential of the profile, and authorized_keys and AllowUsers on the host"
+	case pool.Dropped(err):
+		return "the host took the connection and closed it again: look at sshd's MaxStartups and PerSourceMaxStartups, at fail2ban and TCP wrappers, and at its log"
 	case step == string(pool.StepDNS):
 		return "correct the host's name in the profile, or the name servers of this machine"
 	case step == string(pool.StepTCP) && strings.Contains(err.Error(), "refused"):

@@ -421,9 +421,8 @@ func TestProbes(t *testing.T) {
 	if status, _ := get(t, srv.URL+"/healthz"); status != 200 {
 		t.Errorf("a server that works badly is not alive: %d", status)
 	}
-	resp, err := http.Post(srv.URL+"/readyz", "text/plain", nil)
-	if err != nil || resp.StatusCode != http.StatusMethodNotAllowed {
-		t.Errorf("POST: %v, %v", resp, err)
+	if got := post(t, srv.URL+"/readyz", "", nil); got.status != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %+v", got)
 	}
 }
 

@@ -38,6 +38,9 @@ func doctorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if opts.Iterations < 1 { // 0 would be the default
+				return usageError{fmt.Errorf("iterations must be from 1 to 100, not %d", opts.Iterations)}
+			}
 			opts.Profile = args[0]
 			d, err := server.Diagnose(cmd.Context(), cfg, opts)
 			if err != nil && cmd.Context().Err() == nil {
