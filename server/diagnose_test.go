@@ -52,7 +52,7 @@ func diagnose(t *testing.T, cfg Config, opts DiagnoseOptions) *Diagnosis {
 
 // TestEachCauseIsFound makes one thing wrong at a time, and wants that found and nothing else.
 func TestEachCauseIsFound(t *testing.T) {
-	slow := netem.Fixed(400 * time.Millisecond)
+	slow := netem.Fixed(600 * time.Millisecond)
 	for name, tc := range map[string]struct {
 		opts   fakessh.Options
 		change func(p map[string]any)

@@ -61,7 +61,7 @@ func TestRealDoctor(t *testing.T) {
 		want   []string
 	}{
 		"well": {nil, 0, nil},
-		"authentication": {[]string{"Match User " + testUser, "  AuthorizedKeysFile none", `  AuthorizedKeysCommand /bin/sh -c "sleep 0.8; cat DIR/client.pub"`,
+		"authentication": {[]string{"Match User " + testUser, "  AuthorizedKeysFile none", `  AuthorizedKeysCommand /bin/sh -c "sleep 1; cat DIR/client.pub"`,
 			"  AuthorizedKeysCommandUser root"}, 0, []string{"high_latency/authentication"}},
 		"command":  {[]string{"Match User " + testUser, "  ForceCommand sleep 0.8"}, 1, []string{"high_latency/command"}},
 		"nologin":  {[]string{"Match User " + testUser, "  ForceCommand echo not here; exit 1"}, 1, []string{"failure/command", "failure/pooled_sftp", "failure/sftp"}},
