@@ -357,7 +357,7 @@ func TestHealthInterval(t *testing.T) {
 	})
 }
 
-func get(t *testing.T, url string) (status int, body string) {
+func fetch(t *testing.T, url string) (status int, body string) {
 	t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {
@@ -373,7 +373,7 @@ func get(t *testing.T, url string) (status int, body string) {
 
 func readiness(t *testing.T, url string) (int, Readiness) {
 	t.Helper()
-	status, body := get(t, url)
+	status, body := fetch(t, url)
 	var r Readiness
 	if err := json.Unmarshal([]byte(body), &r); err != nil {
 		t.Fatalf("%s: %v", body, err)
@@ -388,7 +388,7 @@ func TestProbes(t *testing.T) {
 	srv := httptest.NewServer(mux)
 	defer srv.Close()
 	defer http.DefaultClient.CloseIdleConnections()
-	if status, body := get(t, srv.URL+"/healthz"); status != 200 || !strings.Contains(body, `"status":"alive"`) {
+	if status, body := fetch(t, srv.URL+"/healthz"); status != 200 || !strings.Contains(body, `"status":"alive"`) {
 		t.Errorf("%d %s", status, body)
 	}
 	if status, r := readiness(t, srv.URL+"/readyz"); status != 200 || r.Status != "ready" || r.CheckedAt != "" {
@@ -418,7 +418,7 @@ func TestProbes(t *testing.T) {
 	}
 	cancel()
 	watch.Wait()
-	if status, _ := get(t, srv.URL+"/healthz"); status != 200 {
+	if status, _ := fetch(t, srv.URL+"/healthz"); status != 200 {
 		t.Errorf("a server that works badly is not alive: %d", status)
 	}
 	if got := post(t, srv.URL+"/readyz", "", nil); got.status != http.StatusMethodNotAllowed {
@@ -455,7 +455,7 @@ func TestReadyzWhileDraining(t *testing.T) {
 		status, r := readiness(t, url+"/readyz")
 		return status == 503 && strings.Contains(strings.Join(r.Reasons, ""), "the server is stopping")
 	})
-	if status, _ := get(t, url+"/healthz"); status != 200 {
+	if status, _ := fetch(t, url+"/healthz"); status != 200 {
 		t.Errorf("/healthz: %d", status)
 	}
 	if c := f.health(t).check("server"); c.Status != Unhealthy || !strings.Contains(c.Message, "stopping; 1 calls still run") {
