@@ -229,8 +229,8 @@ func (h *health) one(c *check, s *Server) HealthCheck {
 	done := make(chan answer, 1)
 	h.work.Go(func() {
 		defer cancel()
-		defer c.busy.Store(false)
 		status, message := c.look(ctx, s)
+		c.busy.Store(false) // before anybody hears of the end
 		done <- answer{status, message}
 	})
 	select {

@@ -29,7 +29,7 @@ func (s *Server) limit(c *Config) {
 	s.memory.SetMark(c.Limits.memory())
 	s.responses.configure(c.Caching)
 	s.profiles.SetTTL(c.Caching.ProfileCacheTTL.Duration())
-	s.pool.Reconfigure(c.Pooling.pool(s.dial))
+	s.pool.Reconfigure(s.pooling(c))
 }
 
 // Reload gives a running server another configuration, without touching the calls under way. It returns the keys whose new values count

@@ -38,6 +38,7 @@ type Server struct {
 	profiles  *profile.Store
 	policies  policies
 	pool      *pool.Pool
+	heardDial func(time.Duration) // counts it; nil where nothing is counted
 	limits    admission.Limiter
 	memory    admission.Memory
 	responses *responses
@@ -77,9 +78,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.metrics = cfg.registry()
-	pooling := cfg.Pooling.pool(s.dial)
-	pooling.Dialled = s.dialled()
-	s.pool = pool.New(pooling)
+	s.heardDial = s.dialled()
+	s.pool = pool.New(s.pooling(&cfg))
 	s.responses = newResponses(cfg.Caching)
 	s.memory.Limiter, s.memory.Shrink, s.memory.Report = &s.limits, s.shrink, s.reportMemory
 	s.limit(&cfg)
@@ -204,6 +204,13 @@ func localUser() string {
 }
 
 func (p Pooling) enabled() bool { return p.Enabled == nil || *p.Enabled }
+
+// pooling is what the pool needs to know of c.
+func (s *Server) pooling(c *Config) pool.Config {
+	cfg := c.Pooling.pool(s.dial)
+	cfg.Dialled = s.heardDial
+	return cfg
+}
 
 func (p Pooling) pool(dial func(context.Context, *profile.Target) (net.Conn, error)) pool.Config {
 	return pool.Config{
