@@ -7,10 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/google/pprof/profile"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
@@ -37,7 +40,7 @@ func TestEndToEnd(t *testing.T) {
 			e.Setenv("TMPDIR", filepath.Join(e.WorkDir, ".tmp"))
 			return writeTargets(e.WorkDir, host)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "interrupt": interruptWhen, "await": await, "served": served},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "interrupt": interruptWhen, "await": await, "served": served, "free": free, "profiled": profiled},
 	})
 }
 
@@ -86,6 +89,35 @@ func appears(ts *testscript.TestScript, glob string) {
 		}
 	}
 	ts.Fatalf("there is no %s after %v", glob, awaitTimeout)
+}
+
+// free sets a variable to an address where nobody listens: free NAME
+func free(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: free NAME")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], l.Addr().String())
+	ts.Check(l.Close())
+}
+
+// profiled wants a profile of the server in which a function's name matches, unless the pattern is empty: profiled FILE PATTERN
+func profiled(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: profiled FILE PATTERN")
+	}
+	data, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	p, err := profile.ParseData(data)
+	ts.Check(err)
+	if len(p.Mapping) == 0 || filepath.Base(p.Mapping[0].File) != "openaccess-mcp" {
+		ts.Fatalf("%s is not of the server: %v", args[0], p.Mapping)
+	}
+	name := regexp.MustCompile(args[1])
+	if args[1] != "" && !slices.ContainsFunc(p.Function, func(f *profile.Function) bool { return name.MatchString(f.Name) }) {
+		ts.Fatalf("%s has no function %s among %d", args[0], args[1], len(p.Function))
+	}
 }
 
 // served waits for somebody to listen: served HOST:PORT

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -75,7 +74,7 @@ func (p *profiles) of(scenario string, open loadgen.Opener) loadgen.Opener {
 			name += "-" + arm.Name
 		}
 		p.mu.Lock()
-		p.current = fileName(name)
+		p.current = name
 		p.mu.Unlock()
 		d, err := open(ctx, arm)
 		if err == nil && limits[d.Info().Kind] {
@@ -83,16 +82,6 @@ func (p *profiles) of(scenario string, open loadgen.Opener) loadgen.Opener {
 		}
 		return d, err
 	}
-}
-
-// fileName makes a name that is one on every system.
-func fileName(name string) string {
-	return strings.Map(func(r rune) rune {
-		if strings.ContainsRune(`/\:*?"<>| `, r) || r < ' ' {
-			return '_'
-		}
-		return r
-	}, name)
 }
 
 // ofStarted starts a server that is asked to serve pprof, and profiles it.
@@ -152,7 +141,9 @@ func (p *profiles) close() error {
 	if len(p.errs) > 0 {
 		return harness("--profile: %w", errors.Join(p.errs...))
 	}
-	fmt.Fprintf(p.notes, "%s: %d profiles; read one with go tool pprof\n", p.dir, p.written)
+	if p.written > 0 {
+		fmt.Fprintf(p.notes, "%s: %d profiles; read one with go tool pprof\n", p.dir, p.written)
+	}
 	return nil
 }
 
