@@ -8,11 +8,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
+
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh/netem"
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh/wgpeer"
 )
 
 // config is that of the fixture, for a server of the test's own.
@@ -343,5 +347,110 @@ func TestGrowth(t *testing.T) {
 	}
 	if got := before.until(t.Context()); got.goroutines > 0 || got.descriptors > 0 {
 		t.Errorf("grown by %+v", got)
+	}
+}
+
+// slowNames answers every question for an address with 127.0.0.1, or with nothing, after a while, and has the process ask there.
+func slowNames(t *testing.T, delay time.Duration, found bool) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var pending sync.WaitGroup
+		defer pending.Wait()
+		for buf := make([]byte, 512); ; {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			answer := nameAnswer(t, slices.Clone(buf[:n]), found)
+			pending.Go(func() {
+				time.Sleep(delay)
+				_, _ = conn.WriteTo(answer, from)
+			})
+		}
+	}()
+	before := net.DefaultResolver
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", conn.LocalAddr().String())
+	}}
+	t.Cleanup(func() { net.DefaultResolver = before; conn.Close(); <-done })
+}
+
+func nameAnswer(t *testing.T, query []byte, found bool) []byte {
+	var m dnsmessage.Message
+	if err := m.Unpack(query); err != nil {
+		t.Error(err)
+	}
+	m.Response, m.Additionals = true, nil
+	switch q := m.Questions[0]; {
+	case !found:
+		m.RCode = dnsmessage.RCodeNameError
+	case q.Type == dnsmessage.TypeA:
+		m.Answers = []dnsmessage.Resource{{
+			Header: dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 60}, Body: &dnsmessage.AResource{A: [4]byte{127, 0, 0, 1}},
+		}}
+	}
+	answer, err := m.Pack()
+	if err != nil {
+		t.Error(err)
+	}
+	return answer
+}
+
+func TestNamesAreFound(t *testing.T) {
+	for name, tc := range map[string]struct {
+		delay time.Duration
+		found bool
+		want  []string
+	}{
+		"quick": {0, true, []string{}},
+		"slow":  {300 * time.Millisecond, true, []string{"high_latency/dns/web"}},
+		"none":  {0, false, []string{"failure/dns/web"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			slowNames(t, tc.delay, tc.found)
+			f := start(t, fakessh.Options{}, nil)
+			f.profile(t, "web", func(p map[string]any) { p["host"] = "web.test" })
+			d := diagnose(t, f.config(), DiagnoseOptions{Profile: "web", Operation: "connect", Iterations: 1})
+			if got := kinds(d.Findings); !slices.Equal(got, tc.want) || d.Healthy != tc.found {
+				t.Errorf("found %v, healthy %v; want %v\n%s", got, d.Healthy, tc.want, asJSON(d))
+			}
+			if s := d.step(t, "dns", "web"); tc.found && (s.Count != 1 || s.MinS < tc.delay.Seconds() || s.Note != "") {
+				t.Errorf("%+v", s)
+			}
+			if s := d.step(t, "dns", "web"); !tc.found && !strings.Contains(s.Error, "no such host") {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// TestDiagnosisThroughATunnel goes through the server's own tunnel; a doctor has none of its own unless asked to make one.
+func TestDiagnosisThroughATunnel(t *testing.T) {
+	f, _ := startVPN(t, wgpeer.Options{})
+	c := f.connect(t.Context(), t)
+	diagnosis := args{"operation": "ssh.exec", "profile_id": "fake-inside", "iterations": 2}
+	e := c.call("debug_performance", diagnosis)
+	if text := asJSON(e.Data["findings"]); !e.Success || e.Data["healthy"] != false || !strings.Contains(text, "vpn_wireguard_toggle") {
+		t.Errorf("while it is down: %+v", e)
+	}
+	if e := c.call("vpn_wireguard_toggle", toggle("up")); !e.Success {
+		t.Fatalf("%+v", e)
+	}
+	e = c.call("debug_performance", diagnosis)
+	if e.Data["healthy"] != true || fmt.Sprint(e.Data["through"]) != "[WireGuard fake/lab]" || len(e.Data["findings"].([]any)) != 0 {
+		t.Errorf("while it is up: %s", asJSON(e))
+	}
+	c.call("vpn_wireguard_toggle", toggle("down"))
+	c.end()
+	d := diagnose(t, f.config(), DiagnoseOptions{Profile: "fake-inside", Operation: "connect", Iterations: 1, BringUpVPN: true})
+	if s := d.step(t, "vpn", "fake-inside"); !d.Healthy || s.Count != 1 || len(d.Findings) != 0 {
+		t.Errorf("the tunnel of its own: %s", asJSON(d))
 	}
 }
