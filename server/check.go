@@ -17,6 +17,9 @@ func Check(cfg Config) (profiles int, problems []Problem) {
 	if store, err := profile.Open(pc); err == nil {
 		profiles = len(store.List())
 		problems = append(problems, checkWarmUp(&cfg, store)...)
+		if err := checkCanaryKey(&cfg, store); err != nil {
+			problems = append(problems, *err)
+		}
 	}
 	return profiles, problems
 }

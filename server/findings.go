@@ -90,8 +90,8 @@ func (w slow) message(median, trip float64) string {
 
 func milliseconds(s float64) string {
 	switch {
-	case s >= 10:
-		return fmt.Sprintf("%.1f s", s)
+	case s >= 1:
+		return fmt.Sprintf("%.2f s", s)
 	case s >= 0.1:
 		return fmt.Sprintf("%.0f ms", s*1e3)
 	}

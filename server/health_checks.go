@@ -67,15 +67,21 @@ func checkDatabase(ctx context.Context, s *Server) (Health, string) {
 	return Healthy, fmt.Sprintf("the audit record can be read and written; %d records written, %d buffered", now.Written, now.Buffered)
 }
 
-// checkCanaryKey finds out whether the canary is a profile.
-func checkCanaryKey(cfg *Config, profiles *profile.Store) error {
+// checkCanaryKey finds out whether the canary is a profile; nil where it is.
+func checkCanaryKey(cfg *Config, profiles *profile.Store) *Problem {
+	const key = "monitoring.canary"
 	if cfg.Monitoring.Canary == "" {
 		return nil
 	}
-	if _, err := profiles.Get(cfg.Monitoring.Canary); err != nil {
-		return cfg.keyError("monitoring.canary", err.Error()+": name a profile of "+cfg.Profiles+", or leave it out")
+	_, err := profiles.Get(cfg.Monitoring.Canary)
+	if err == nil {
+		return nil
 	}
-	return nil
+	from := cfg.origins[key]
+	if from == "" {
+		from = "configuration"
+	}
+	return &Problem{File: from, Field: key, Message: err.Error(), Remedy: "name a profile of " + cfg.Profiles + ", or leave it out"}
 }
 
 // checkSSH reaches the canary's host, or judges by what calls have met.

@@ -172,6 +172,9 @@ func TestUnknownCanary(t *testing.T) {
 		t.Errorf("got %v", err)
 		s.Close()
 	}
+	if _, problems := Check(cfg); len(problems) != 1 || !strings.Contains(problems[0].Error(), `monitoring.canary: no such profile: "fakr": did you mean "fake"?: name a profile of `) {
+		t.Errorf("Check: %v", problems)
+	}
 	next := f.server.cfg
 	next.Monitoring.Canary = "fakr"
 	if _, _, err := f.server.Reload(next); err == nil || !strings.Contains(err.Error(), "monitoring.canary") {
