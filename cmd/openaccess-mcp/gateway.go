@@ -48,7 +48,7 @@ func (s *gatewaySources) add(cmd *cobra.Command) {
 	key("listen", "listen", "loopback `ADDR` (default \""+gateway.DefaultListen+"\")")
 	key("strategy", "strategy", "`least-in-flight|round-robin` (default \"least-in-flight\")")
 	key("probe-interval", "probe_interval", "`SECONDS` between two probes of a server's /readyz (default 1)")
-	key("probe-timeout", "probe_timeout", "`SECONDS` for the answer to one (default 1)")
+	key("probe-timeout", "probe_timeout", "`SECONDS` for the answer to one (default 2)")
 	key("eject-after", "eject_after", "`N` calls that fail in a row until a server gets no more (default 5)")
 	key("eject-for", "eject_for", "`SECONDS` until it is tried again with one call, doubling as long as that fails (default 1)")
 	key("drain-timeout", "drain_timeout", "`SECONDS` for calls under way once the gateway must stop (default 10)")

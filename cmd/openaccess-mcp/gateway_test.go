@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -368,6 +370,65 @@ func TestGatewayReloads(t *testing.T) {
 	eventually(t, "the server is back", func() bool { return front.of(servers[0]).State == gateway.Ready })
 	if some(); calls() == before {
 		t.Error("a server taken back got nothing")
+	}
+	front.end()
+}
+
+// TestGatewayUpgrade drains servers, ends them and starts them again, under load. No call without a session fails. Sessions are gone with their
+// server, and of their calls only one that meets the closing of its connection has an unknown outcome.
+func TestGatewayUpgrade(t *testing.T) {
+	host := startCounted(t)
+	servers := host.servers(t, 2)
+	config := filepath.Join(t.TempDir(), "gateway.yaml")
+	configure := func(drained *process) {
+		text := "listen: 127.0.0.1:0\nbackends:\n"
+		for _, s := range servers {
+			text += fmt.Sprintf("  - {url: %s, drain: %v}\n", s.url, s == drained)
+		}
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	configure(nil)
+	front := start(t, "gateway", "--config", config)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	attempts := startCallers(ctx, t, front.url, 16)
+	var ended []kill
+	for _, s := range servers {
+		time.Sleep(300 * time.Millisecond)
+		configure(s)
+		_ = front.cmd.Process.Signal(syscall.SIGHUP)
+		eventually(t, "the server is drained", func() bool { return front.of(s).State == gateway.Drained })
+		k := kill{addr: s.addr(), from: time.Now()}
+		s.end()
+		k.to = time.Now()
+		ended = append(ended, k)
+		s.run()
+		configure(nil)
+		_ = front.cmd.Process.Signal(syscall.SIGHUP)
+		eventually(t, "the server is ready again", func() bool { return front.of(s).State == gateway.Ready })
+	}
+	time.Sleep(300 * time.Millisecond)
+	stop()
+	all, sessions, met := attempts(), 0, 0
+	for _, a := range all {
+		cut := slices.ContainsFunc(ended, func(k kill) bool {
+			return a.code == "OUTCOME_UNKNOWN" && strings.Contains(a.text, k.addr) && !a.end.Before(k.from) && !a.start.After(k.to)
+		})
+		switch {
+		case a.text == "":
+		case a.stateful && strings.Contains(a.text, sessionGone):
+			sessions++
+		case a.stateful && cut:
+			met++
+		default:
+			t.Errorf("failed: %+v", a)
+		}
+	}
+	t.Logf("%d calls, %d of sessions that were gone, %d that met the closing of their connection", len(all), sessions, met)
+	if twice := host.twice(); len(all) < 100 || sessions > 16 || met > 8 || len(twice) > 0 {
+		t.Errorf("too many; these ran twice: %v", twice)
 	}
 	front.end()
 }

@@ -21,6 +21,12 @@ const maxHeld = 64 << 20
 // errClient is the error of writing to the client.
 var errClient = errors.New("the client is gone")
 
+// errDeclined is the answer of a server that is stopping and has not begun the request.
+var errDeclined = errors.New("the server is stopping")
+
+// declination is how a server ends the text of such an answer, whose status is 503.
+const declination = "nothing was done"
+
 // errSilent is an answer that ended without what was asked for.
 var errSilent = errors.New("the answer ended without a response")
 
@@ -40,6 +46,9 @@ func (x *exchange) relay(v *visit, resp *http.Response) error {
 	*held = b
 	if err != nil {
 		return err
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable && strings.HasSuffix(strings.TrimSpace(string(b)), declination) {
+		return errDeclined
 	}
 	if !more {
 		x.w.Header().Set("Content-Length", strconv.Itoa(len(b)))

@@ -28,8 +28,9 @@ const maxDoublings = 5
 // tagLength is in characters of base 32: 50 bits, so that no two servers meet in one.
 const tagLength = 10
 
-// missesUntilDown is how many probes in a row must go without an answer. One is enough when nothing listens.
-const missesUntilDown = 2
+// missesUntilDown is how many probes in a row must go without an answer, since a busy server may be late with one. When nothing listens, one
+// is enough.
+const missesUntilDown = 3
 
 // backend is one server. Its fields below mu's line are guarded by the balancer's mutex.
 type backend struct {
@@ -95,6 +96,7 @@ type visit struct {
 	stream   bool // it lasts as long as the client listens, and so says nothing of the server's load
 	trial    bool
 	degraded bool // the server was chosen although it is not ready, because none is
+	anew     bool // it may be about to close the connections that nobody uses, so this request gets one of its own
 }
 
 // verdict is how a visit went.
@@ -105,6 +107,7 @@ const (
 	broken                   // with a status from 500, or not at all
 	refused                  // nothing listens
 	unreached                // no connection was made for another reason
+	declined                 // it is stopping, and has done nothing
 	void                     // the client left, which says nothing
 )
 
@@ -151,7 +154,7 @@ func (l *balancer) note(degraded bool) {
 }
 
 func (l *balancer) enter(b *backend, now time.Time, stream, degraded bool) *visit {
-	v := &visit{backend: b, b: l, stream: stream, degraded: degraded}
+	v := &visit{backend: b, b: l, stream: stream, degraded: degraded, anew: b.drain || b.probe != Ready}
 	if !b.until.IsZero() && !b.trial && !now.Before(b.until) {
 		b.trial, v.trial = true, true
 	}
@@ -213,6 +216,12 @@ func (v *visit) leave(how verdict) {
 	case unreached:
 		b.refused++
 		l.fail(v, "no connection")
+	case declined:
+		b.refused++
+		if b.probe == Ready {
+			b.probe, b.why = NotReady, "it is stopping"
+			l.log.Info("server is "+string(NotReady), "backend", b.url, "why", b.why)
+		}
 	case broken:
 		b.failed++
 		l.fail(v, "calls fail")

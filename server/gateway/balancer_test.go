@@ -160,8 +160,8 @@ func TestProbes(t *testing.T) {
 	for i, step := range []struct {
 		probe, want State
 	}{
-		{Ready, Ready}, {"", Ready}, {Ready, Ready}, {"", Ready}, {"", Down}, {Ready, Ready},
-		{NotReady, NotReady}, {"", NotReady}, {"", Down}, {NotReady, NotReady}, {Down, Down}, {"", Down}, {Ready, Ready},
+		{Ready, Ready}, {"", Ready}, {"", Ready}, {Ready, Ready}, {"", Ready}, {"", Ready}, {"", Down}, {Ready, Ready},
+		{NotReady, NotReady}, {"", NotReady}, {"", NotReady}, {"", Down}, {NotReady, NotReady}, {Down, Down}, {"", Down}, {Ready, Ready},
 	} {
 		l.probed(b, step.probe, "test")
 		if s, _ := b.state(time.Now()); s != step.want {

@@ -29,7 +29,7 @@ type Config struct {
 	Listen        string    `yaml:"listen"`         // host:port, loopback only; "127.0.0.1:8721"
 	Strategy      string    `yaml:"strategy"`       // LeastInFlight or RoundRobin; LeastInFlight
 	ProbeInterval Seconds   `yaml:"probe_interval"` // between two probes of a server's /readyz; 1 s
-	ProbeTimeout  Seconds   `yaml:"probe_timeout"`  // for the answer to one; 1 s
+	ProbeTimeout  Seconds   `yaml:"probe_timeout"`  // for the answer to one; 2 s
 	EjectAfter    int       `yaml:"eject_after"`    // calls that fail in a row, by the server's doing, until it gets no more; 5
 	EjectFor      Seconds   `yaml:"eject_for"`      // until it is tried again with one call; doubles, up to 32 times, as long as that fails; 1 s
 	DrainTimeout  Seconds   `yaml:"drain_timeout"`  // for calls under way once the gateway must stop; 10 s
@@ -63,7 +63,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Listen, DefaultListen)
 	orDefault(&c.Strategy, LeastInFlight)
 	orDefault(&c.ProbeInterval, 1)
-	orDefault(&c.ProbeTimeout, 1)
+	orDefault(&c.ProbeTimeout, 2)
 	orDefault(&c.EjectAfter, 5)
 	orDefault(&c.EjectFor, 1)
 	orDefault(&c.DrainTimeout, 10)

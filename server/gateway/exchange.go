@@ -111,7 +111,7 @@ func (x *exchange) run() {
 		if how == void && !x.ended() || how == answered {
 			return
 		}
-		if how == refused || how == unreached {
+		if how == refused || how == unreached || how == declined {
 			x.tried = append(x.tried, v.backend)
 			continue
 		}
@@ -146,13 +146,13 @@ func (x *exchange) choose() *visit {
 
 // forward sends the request to v's server and passes the answer on. The error is non-nil when the answer did not come whole.
 func (x *exchange) forward(v *visit) (verdict, error) {
-	l, stop, err := v.links.send(x.ctx, func(b []byte) []byte { return x.append(b, v.backend) })
+	l, stop, err := v.links.send(x.ctx, v.anew, func(b []byte) []byte { return x.append(b, v.backend) })
 	if err == nil {
 		var resp *http.Response
 		if resp, err = l.head(x.r.Method); err == nil {
 			err = x.relay(v, resp)
 		}
-		if stop() && err == nil && !resp.Close {
+		if stop() && err == nil && !resp.Close && !v.anew {
 			v.links.put(l)
 		} else {
 			l.conn.Close()
@@ -165,6 +165,8 @@ func (x *exchange) forward(v *visit) (verdict, error) {
 	switch {
 	case x.ctx.Err() != nil, errors.Is(err, errClient):
 		return void, err
+	case errors.Is(err, errDeclined):
+		return declined, err
 	case never && refusedBy(err):
 		return refused, err
 	case never:

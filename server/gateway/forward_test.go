@@ -292,6 +292,33 @@ func TestOtherMessagesThatAreLost(t *testing.T) {
 	}
 }
 
+// TestServerThatDeclines has a server say that it is stopping and has done nothing, before a probe has found out.
+func TestServerThatDeclines(t *testing.T) {
+	a, b := newFake(t), newFake(t)
+	f := newFront(t, slowProbes, a, b)
+	id := f.session()
+	a.answer(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "the server is stopping; nothing was done", http.StatusServiceUnavailable)
+	})
+	for range 3 {
+		if got := f.post(call, modern...); got.status != 200 || !strings.Contains(got.body, `"from":"`+b.addr) {
+			t.Errorf("got %+v", got)
+		}
+	}
+	if s := f.of(a); s.State != NotReady || a.calls.Load() > 1 {
+		t.Errorf("asked %d times: %+v", a.calls.Load(), s)
+	}
+	if got := f.post(call, "Mcp-Session-Id", id); got.status != 404 {
+		t.Errorf("its session: %+v", got)
+	}
+	b.answer(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "overloaded", http.StatusServiceUnavailable)
+	})
+	if got := f.post(call, modern...); got.status != 503 || b.calls.Load() != 4 {
+		t.Errorf("another 503 says nothing of the kind: %+v", got)
+	}
+}
+
 func TestNoServerReached(t *testing.T) {
 	a, b := newFake(t), newFake(t)
 	f := newFront(t, nil, a, b)

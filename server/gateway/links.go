@@ -46,11 +46,11 @@ type links struct {
 
 func newLinks(addr string) *links { return &links{addr: addr} }
 
-// send writes a request that fill appends to a buffer. Its error is unsent when that is sure. The connection is cut when ctx ends; the
+// send writes a request that fill appends to a buffer, over a new connection where anew is set. Its error is unsent when that is sure. The connection is cut when ctx ends; the
 // caller calls stop before it gives the link back, which it may only where stop reports true.
-func (p *links) send(ctx context.Context, fill func([]byte) []byte) (l *link, stop func() bool, err error) {
+func (p *links) send(ctx context.Context, anew bool, fill func([]byte) []byte) (l *link, stop func() bool, err error) {
 	for {
-		l, fresh, err := p.take(ctx)
+		l, fresh, err := p.take(ctx, anew)
 		if err != nil {
 			return nil, nil, unsent{err}
 		}
@@ -74,9 +74,13 @@ func (p *links) send(ctx context.Context, fill func([]byte) []byte) (l *link, st
 	}
 }
 
-// take returns a connection that the server had not closed a moment ago.
-func (p *links) take(ctx context.Context) (l *link, fresh bool, err error) {
-	for l := p.lastUsed(); l != nil; l = p.lastUsed() {
+// take returns a connection that the server had not closed a moment ago, or a new one.
+func (p *links) take(ctx context.Context, anew bool) (l *link, fresh bool, err error) {
+	for !anew {
+		l := p.lastUsed()
+		if l == nil {
+			break
+		}
 		if time.Since(l.idle) < linkIdle && alive(l.conn) {
 			return l, false, nil
 		}
