@@ -17,9 +17,6 @@ import (
 // endpoint is the path of the MCP endpoint.
 const endpoint = "/mcp"
 
-// sessionIdleTTL is how long mcp-go keeps what it holds for an HTTP session whose client has gone without a goodbye.
-const sessionIdleTTL = 30 * time.Minute
-
 // HTTP serves Streamable HTTP at http://addr/mcp. addr must be a loopback address, since callers are not authenticated; port 0 takes a
 // free one. The address served is logged as url=….
 func HTTP(addr string) Transport { return httpTransport(addr) }
@@ -44,7 +41,7 @@ func (addr httpTransport) serve(ctx context.Context, s *Server) error {
 	}
 	mcpHandler := s.streamable(srv)
 	var running requests
-	srv.Handler = guard(running.count(mcpHandler), s.monitorHandler())
+	srv.Handler = guard(running.count(sessionless{mcpHandler}), s.monitorHandler())
 	s.health.address.Store(l.Addr().String())
 	defer s.health.address.Store("")
 	s.cfg.Logger.Info("serving MCP", "transport", "http", "url", "http://"+l.Addr().String()+endpoint)
@@ -72,7 +69,6 @@ func (s *Server) streamable(srv *http.Server) *mcpserver.StreamableHTTPServer {
 	return mcpserver.NewStreamableHTTPServer(s.mcp,
 		mcpserver.WithStreamableHTTPServer(srv),
 		mcpserver.WithStreamableHTTPLogger(s.cfg.Logger),
-		mcpserver.WithSessionIdleTTL(sessionIdleTTL),
 		mcpserver.WithHTTPContextFunc(func(ctx context.Context, _ *http.Request) context.Context {
 			return context.WithValue(ctx, overHTTP{}, true)
 		}))
@@ -102,5 +98,5 @@ func (s *Server) Handler() http.Handler {
 	s.mu.Lock()
 	s.handlers = append(s.handlers, h)
 	s.mu.Unlock()
-	return guard(h, s.monitorHandler())
+	return guard(sessionless{h}, s.monitorHandler())
 }

@@ -47,7 +47,7 @@ var programs = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "proof-"); err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), ".", "../openaccess-mcp").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), ".", "../openaccess-mcp", "../fakessh").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("build: %v\n%s", err, out)
 	}
