@@ -285,11 +285,13 @@ func (g *group) dial(t *profile.Target, probe bool) {
 		g.serve()
 		return
 	}
-	if !g.pool.spawn(func() { g.monitor(c) }) {
+	monitor, ok := g.pool.promise(func() { g.monitor(c) })
+	if !ok {
 		c.close()
 		g.host.gone()
 		return
 	}
+	c.wire.onEnd(monitor)
 	c.limit = g.channelLimit
 	g.conns = append(g.conns, c)
 	g.serve()

@@ -29,7 +29,7 @@ func (p *Pool) tick() time.Duration {
 	return min(max(min(cfg.IdleTimeout/4, cfg.KeepaliveInterval/4, cfg.MaxLifetime/20), 10*time.Millisecond), 15*time.Second)
 }
 
-// look marks the connections whose lifetime is over, and probes those that have been silent for KeepaliveInterval.
+// look marks the connections whose lifetime is over, puts to rest those that nobody uses, and probes those that have been silent for KeepaliveInterval.
 func (g *group) look(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -38,7 +38,10 @@ func (g *group) look(now time.Time) {
 		c := g.conns[i]
 		if reads := c.wire.reads.Load(); reads != c.reads {
 			c.reads, c.quietSince = reads, now
-		} else if now.Sub(c.quietSince) >= interval {
+		} else if c.unused() {
+			c.wire.rest()
+		}
+		if now.Sub(c.quietSince) >= interval {
 			c.quietSince = now
 			g.pool.probe(c, now.Add(-interval/2))
 		}

@@ -148,6 +148,22 @@ func (p *Pool) spawn(f func()) bool {
 	return true
 }
 
+// promise is spawn for what begins later: Close waits for the end of f, which begin starts. begin is called once.
+func (p *Pool) promise(f func()) (begin func(), ok bool) {
+	p.life.RLock()
+	defer p.life.RUnlock()
+	if p.closed {
+		return nil, false
+	}
+	p.work.Add(1)
+	return func() {
+		go func() {
+			defer p.work.Done()
+			f()
+		}()
+	}, true
+}
+
 // snapshot lists the groups; p.mu is held.
 func (p *Pool) snapshot() []*group {
 	gs := make([]*group, 0, len(p.groups))

@@ -28,20 +28,23 @@ type wire struct {
 	reads  atomic.Uint64 // that have returned
 
 	mu      sync.Mutex
-	work    sync.Cond // pending is not empty, or closing
-	sent    sync.Cond // pending was taken, or nothing more is
+	work    sync.Cond // pending is not empty, or closing, or resting
+	sent    sync.Cond // pending was taken, or nothing more is, or the sender has ended
 	pending []byte
+	sending bool // there is a sender, from the first Write to the end or to a rest
+	resting bool
 	closing bool
 	err     error
-	ignored func()        // writes a packet that nobody waits for
-	done    chan struct{} // closed when the sender has ended
+	ignored func() // writes a packet that nobody waits for
+
+	end   sync.Once
+	ended func() // called once when the connection has ended; nil for nothing
 }
 
-// newWire wraps c and starts its sender, which Close ends.
+// newWire wraps c.
 func newWire(c net.Conn) *wire {
-	w := &wire{Conn: c, done: make(chan struct{})}
+	w := &wire{Conn: c}
 	w.work.L, w.sent.L = &w.mu, &w.mu
-	go w.send()
 	return w
 }
 
@@ -54,8 +57,30 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.fail(err)
 		w.Conn.Close()
 		w.useUpFailure()
+		w.tell()
 	}
 	return n, err
+}
+
+// onEnd sets what is called, once, when the connection has ended, which may be the case already. It must not wait.
+func (w *wire) onEnd(ended func()) {
+	w.mu.Lock()
+	w.ended = ended
+	over := w.closing || w.err != nil
+	w.mu.Unlock()
+	if over {
+		w.tell()
+	}
+}
+
+// tell says once that the connection has ended.
+func (w *wire) tell() {
+	w.mu.Lock()
+	ended := w.ended
+	w.mu.Unlock()
+	if ended != nil {
+		w.end.Do(ended)
+	}
 }
 
 // onBroken sets what writes a packet that nobody waits for.
@@ -97,10 +122,23 @@ func (w *wire) Write(p []byte) (int, error) {
 	if w.closing {
 		return 0, net.ErrClosed
 	}
-	if w.pending = append(w.pending, p...); len(w.pending) == len(p) {
+	w.pending, w.resting = append(w.pending, p...), false
+	switch {
+	case !w.sending:
+		w.sending = true
+		go w.send()
+	case len(w.pending) == len(p):
 		w.work.Signal()
 	}
 	return len(p), nil
+}
+
+// rest gives up the sender and its memory until the next Write, for a connection that nobody uses.
+func (w *wire) rest() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.resting = true
+	w.work.Signal()
 }
 
 // room waits until little is on its way, or nothing more will be sent. Whoever has much to write calls it before each write.
@@ -112,26 +150,25 @@ func (w *wire) room() {
 	}
 }
 
-// send writes what is pending, many packets at once under load, until the connection closes or fails.
+// send writes what is pending, many packets at once under load, until the connection closes, fails or rests.
 func (w *wire) send() {
-	defer close(w.done)
 	var spare []byte
 	for {
 		w.mu.Lock()
-		for len(w.pending) == 0 && w.err == nil && !w.closing {
+		for len(w.pending) == 0 && w.err == nil && !w.closing && !w.resting {
 			w.work.Wait()
 		}
 		batch := w.pending
 		w.pending = spare[:0]
 		w.sent.Broadcast()
-		failed := w.err != nil
-		w.mu.Unlock()
-		if failed || len(batch) == 0 {
+		if w.err != nil || len(batch) == 0 {
+			w.sending, w.pending = false, nil
+			w.mu.Unlock()
 			return
 		}
+		w.mu.Unlock()
 		if _, err := w.Conn.Write(batch); err != nil {
-			w.fail(err)
-			return
+			w.fail(err) // which ends the next round
 		}
 		if spare = batch; cap(spare) > wireKeep {
 			spare = nil
@@ -155,9 +192,12 @@ func (w *wire) Close() error {
 	w.closing = true
 	w.work.Signal()
 	w.sent.Broadcast()
-	w.mu.Unlock()
 	late := time.AfterFunc(wireFlush, func() { w.Conn.Close() })
-	<-w.done
+	for w.sending {
+		w.sent.Wait()
+	}
+	w.mu.Unlock()
 	late.Stop()
+	defer w.tell()
 	return w.Conn.Close()
 }

@@ -114,3 +114,59 @@ func TestWireUsesUpTheFirstFailure(t *testing.T) {
 		t.Error("no write although the end had come already")
 	}
 }
+
+// TestWireRests wants a resting wire to have no sender, and the next write to bring one back.
+func TestWireRests(t *testing.T) {
+	near, far := net.Pipe()
+	w := newWire(near)
+	defer far.Close()
+	defer w.Close()
+	senders := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.sending
+	}
+	if senders() {
+		t.Error("a sender before anything was written")
+	}
+	got := make([]byte, 3)
+	for _, text := range []string{"one", "two"} {
+		if _, err := w.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(far, got); err != nil || string(got) != text {
+			t.Fatalf("%q, %v", got, err)
+		}
+		w.rest()
+		for deadline := time.Now().Add(10 * time.Second); senders(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the sender does not rest")
+			}
+		}
+	}
+}
+
+// TestWireTellsItsEndOnce wants the end told by a failed read and by Close, once, and also to who asks after it.
+func TestWireTellsItsEndOnce(t *testing.T) {
+	for name, end := range map[string]func(w *wire, far net.Conn){
+		"closed here":  func(w *wire, _ net.Conn) { w.Close() },
+		"closed there": func(w *wire, far net.Conn) { far.Close(); _, _ = w.Read(make([]byte, 1)) },
+	} {
+		for _, late := range []bool{false, true} {
+			near, far := net.Pipe()
+			w, told := newWire(near), 0
+			if !late {
+				w.onEnd(func() { told++ })
+			}
+			end(w, far)
+			if late {
+				w.onEnd(func() { told++ })
+			}
+			w.Close()
+			if told != 1 {
+				t.Errorf("%s, asked for late %v: told %d times", name, late, told)
+			}
+			far.Close()
+		}
+	}
+}

@@ -15,9 +15,8 @@ type redactors struct {
 }
 
 type redactor struct {
-	texts    []string // every one seen so far, so that what was replaced lately stays hidden
-	replacer *strings.Replacer
-	age      age
+	texts []string // every one seen so far, so that what was replaced lately stays hidden; the longest first
+	age   age
 }
 
 // Redact replaces the secrets of a profile, those of its login and of its WireGuard peers, in a text by "[redacted]". The files are read
@@ -42,10 +41,19 @@ func (s *Store) Redact(id, text string) string {
 		r.age = s.age(now)
 		s.learn(r, p)
 	}
-	if r.replacer == nil {
+	return r.redact(text)
+}
+
+// redact makes what it needs when a secret is there, which is seldom: kept for each profile, it would take more memory than its connection.
+func (r *redactor) redact(text string) string {
+	if !slices.ContainsFunc(r.texts, func(secret string) bool { return strings.Contains(text, secret) }) {
 		return text
 	}
-	return r.replacer.Replace(text)
+	pairs := make([]string, 0, 2*len(r.texts))
+	for _, secret := range r.texts {
+		pairs = append(pairs, secret, "[redacted]")
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 func (s *Store) learn(r *redactor, p *Profile) {
@@ -61,14 +69,7 @@ func (s *Store) learn(r *redactor, p *Profile) {
 			}
 		}
 	}
-	if len(r.texts) == known {
-		return
+	if len(r.texts) > known { // the longest first, so that no other cuts a piece out of it
+		slices.SortFunc(r.texts, func(a, b string) int { return len(b) - len(a) })
 	}
-	// The longest first, so that no other cuts a piece out of it.
-	slices.SortFunc(r.texts, func(a, b string) int { return len(b) - len(a) })
-	pairs := make([]string, 0, 2*len(r.texts))
-	for _, text := range r.texts {
-		pairs = append(pairs, text, "[redacted]")
-	}
-	r.replacer = strings.NewReplacer(pairs...)
 }
