@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	mcpserver "github.com/mark3labs/mcp-go/server"
 
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
 )
@@ -215,4 +218,22 @@ func FuzzStdio(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestHTTPSessionLeavesNothing wants mcp-go to hold nothing for a session between its requests, and the session to go on nevertheless.
+func TestHTTPSessionLeavesNothing(t *testing.T) {
+	f := start(t, fakessh.Options{}, nil)
+	srv := web(t, f)
+	defer http.DefaultClient.CloseIdleConnections()
+	session := post(t, srv.URL+"/mcp", initialize, nil).header.Get("Mcp-Session-Id")
+	for range 2 {
+		if err := f.server.mcp.SendNotificationToSpecificClient(session, "notifications/message", nil); !errors.Is(err, mcpserver.ErrSessionNotFound) {
+			t.Errorf("mcp-go holds session %q: %v", session, err)
+		}
+		got := post(t, srv.URL+"/mcp", `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"ssh_exec","arguments":{"profile_id":"fake","command":"echo hi"}}}`,
+			map[string]string{"Mcp-Session-Id": session})
+		if got.status != 200 || !strings.Contains(got.body, `"stdout":"hi\n"`) {
+			t.Errorf("%+v", got)
+		}
+	}
 }

@@ -124,7 +124,7 @@ const warmCalls = 400
 func TestIdleConnections(t *testing.T) {
 	n, settle, env := 1000, 150*time.Second, []string(nil) // a collection is forced every two minutes
 	if !whole() {
-		n, settle, env = 200, 2*time.Second, []string{"GOGC=10"} // so that what is garbage counts little
+		n, settle, env = 200, 20*time.Second, []string{"GOGC=10"} // so that what is garbage counts little
 	}
 	all, dir := t.TempDir(), t.TempDir()
 	addr := hostWithProfiles(t, all, n)
