@@ -303,9 +303,9 @@ func echoBare(c *ssh.Client) error {
 
 // TestSessionsLeaveNothing: clients that come and go over HTTP, half of them without a goodbye, leave neither memory nor goroutines behind.
 func TestSessionsLeaveNothing(t *testing.T) {
-	n, warm, group := 10_000, 2000, 500
+	n, warm, group := 10_000, 4000, 500
 	if !whole() {
-		n, warm, group = 1000, 500, 50
+		n, warm, group = 1000, 2000, 50
 	}
 	dir := t.TempDir()
 	hostWithProfiles(t, dir, 1)
@@ -345,7 +345,7 @@ func TestSessionsLeaveNothing(t *testing.T) {
 		"resident memory: %.1f MiB at first, %.1f MiB at last; %s KiB for each 1,000 sessions\n"+
 		"goroutines:      %.0f at first, %.0f at last; %s for each 1,000 sessions\n",
 		n, warm, rss.y[0]/1024, rss.y[len(rss.y)-1]/1024, rss.String(), goroutines.y[0], goroutines.y[len(goroutines.y)-1], goroutines.String())
-	if slope, se := rss.fit(); slope-2*se > 0 && slope > slack(64, 512) {
+	if slope, se := rss.fit(); slope-2*se > 0 && slope > slack(128, 1024) {
 		t.Errorf("memory grows by %s KiB for each 1,000 sessions", rss.String())
 	}
 	if slope, se := goroutines.fit(); slope-2*se > 0 && slope > slack(0.5, 5) {
