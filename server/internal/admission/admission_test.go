@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -194,9 +195,17 @@ func (o *oracle) settle() {
 	}
 }
 
+// operations is how many random operations a test does: few, or with PROOF=whole in the environment as many as the documents claim.
+func operations(few, whole int) int {
+	if os.Getenv("PROOF") == "whole" {
+		return whole
+	}
+	return few
+}
+
 // TestAgainstOracle compares who runs after every one of very many random steps.
 func TestAgainstOracle(t *testing.T) {
-	const steps = 200_000
+	steps := operations(50_000, 1_000_000)
 	rnd := rand.New(rand.NewPCG(7, 7))
 	var l Limiter
 	o := oracle{limits: map[string]int{}, since: map[string]int{}}
@@ -232,22 +241,27 @@ func TestAgainstOracle(t *testing.T) {
 			t.Fatalf("step %d: %d run, %d wait; want %d, %d", step, r, w, o.count("", true), o.count("", false))
 		}
 	}
+	t.Logf("%d operations", steps)
 }
 
 // TestRandomUse counts by itself how many run for each key, and never wants more than the limit.
 func TestRandomUse(t *testing.T) {
+	const users = 16
+	each := operations(2000, 1_000_000/users)
 	var l Limiter
+	var admitted atomic.Int64
 	limits := map[string]int{"a": 1, "b": 3, "c": 8}
 	running := map[string]*atomic.Int64{"a": {}, "b": {}, "c": {}}
 	var wg sync.WaitGroup
-	for seed := range uint64(16) {
+	for seed := range uint64(users) {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(seed, 2))
-			for range 2000 {
+			for range each {
 				key := string(rune('a' + rnd.IntN(3)))
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rnd.IntN(50))*time.Microsecond)
 				leave, err := l.Enter(ctx, key, limits[key])
 				if err == nil {
+					admitted.Add(1)
 					if n := running[key].Add(1); n > int64(limits[key]) {
 						t.Errorf("%d run for %s", n, key)
 					}
@@ -259,6 +273,7 @@ func TestRandomUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	t.Logf("%d operations: %d admitted", users*each, admitted.Load())
 	if r, w := l.Stats(); r+w != 0 || l.turns.Len() != 0 {
 		t.Errorf("%d run, %d wait, %d gates have a turn", r, w, l.turns.Len())
 	}

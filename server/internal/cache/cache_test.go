@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -73,9 +74,17 @@ func (m *model) remove(which func(modelEntry) bool) (n int64) {
 	return int64(before - len(m.entries))
 }
 
+// operations is how many random operations a test does: few, or with PROOF=whole in the environment as many as the documents claim.
+func operations(few, whole int) int {
+	if os.Getenv("PROOF") == "whole" {
+		return whole
+	}
+	return few
+}
+
 // TestAgainstModel compares result and counts after each of very many random steps.
 func TestAgainstModel(t *testing.T) {
-	const steps = 500_000
+	steps := operations(200_000, 1_000_000)
 	rnd := rand.New(rand.NewPCG(3, 5))
 	cfg := Config{MaxEntries: 20, MaxBytes: 400, TTL: 100}
 	m := &model{cfg: cfg, now: time.Unix(1, 0)}
@@ -126,6 +135,7 @@ func TestAgainstModel(t *testing.T) {
 			t.Fatalf("step %d: got %+v, want %+v", step, got, want)
 		}
 	}
+	t.Logf("%d operations: %+v", steps, c.Stats())
 	for key := range 5 {
 		c.Invalidate(groupOf(key))
 	}
@@ -136,7 +146,8 @@ func TestAgainstModel(t *testing.T) {
 
 // TestNothingStale has many readers and writers at once: nobody may read what was made before a write that had ended when he began.
 func TestNothingStale(t *testing.T) {
-	const groups, workers, steps = 3, 16, 10_000
+	const groups, workers = 3, 16
+	steps := operations(5_000, 1_000_000/workers)
 	c := New[int, int64](Config{MaxEntries: 8, MaxBytes: 1000, TTL: time.Hour})
 	var versions, written [groups]atomic.Int64 // begun and ended
 	var wg sync.WaitGroup
@@ -176,9 +187,11 @@ func TestNothingStale(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if s := c.Stats(); s.Hits == 0 || s.Misses == 0 || s.Shared == 0 || s.Invalidated == 0 {
+	s := c.Stats()
+	if s.Hits == 0 || s.Misses == 0 || s.Shared == 0 || s.Invalidated == 0 {
 		t.Errorf("the test tried too little: %+v", s)
 	}
+	t.Logf("%d operations: %+v", workers*steps, s)
 	for _, g := range c.groups {
 		if len(g.flights) > 0 {
 			t.Errorf("%d flights are left", len(g.flights))

@@ -65,10 +65,10 @@ func (r *runs) once(t *testing.T) {
 }
 
 // TestChaos uses a host at random while it drops, stalls and refuses, and checks that no lease is lost or counted twice and no command runs
-// twice. POOL_HOST_OPERATIONS sets how many operations it does.
+// twice.
 func TestChaos(t *testing.T) {
 	const users = 16
-	each := operations(t, "POOL_HOST_OPERATIONS", 1600) / users
+	each := operations(1600, 20_000) / users
 	ran := &runs{n: map[string]int{}}
 	host, p, one := start(t, fakessh.Options{MaxSessions: 5, Handlers: map[string]fakessh.Handler{"count": ran.handle}}, Config{
 		MaxConns: 3, ChannelsPerConn: 8, MaxSFTP: 3, DialTimeout: 300 * time.Millisecond, KeepaliveInterval: 100 * time.Millisecond,

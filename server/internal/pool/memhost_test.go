@@ -26,11 +26,14 @@ type memHost struct {
 	sessions atomic.Int64 // at once on a connection; 0 is no bound, -1 none
 	refused  atomic.Int64 // session channels
 	dials    atomic.Int64
+	killed   atomic.Int64     // connections, by kill
 	fault    func() dialFault // of each dial; nil is none
 
 	mu    sync.Mutex
-	conns map[net.Conn]string // the host's ends, by the key of their targets
-	most  map[string]int      // open at once, by key
+	conns map[net.Conn]string   // the host's ends, by the key of their targets
+	nears map[net.Conn]net.Conn // the other ends of these
+	cut   map[net.Conn]bool     // near ends, by kill
+	most  map[string]int        // open at once, by key
 }
 
 type dialFault int
@@ -51,7 +54,7 @@ func newMemHost(t testing.TB) *memHost {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &memHost{cfg: &ssh.ServerConfig{NoClientAuth: true}, conns: map[net.Conn]string{}, most: map[string]int{}}
+	h := &memHost{cfg: &ssh.ServerConfig{NoClientAuth: true}, conns: map[net.Conn]string{}, nears: map[net.Conn]net.Conn{}, cut: map[net.Conn]bool{}, most: map[string]int{}}
 	h.cfg.KeyExchanges = []string{"curve25519-sha256"}
 	h.cfg.AddHostKey(signer)
 	t.Cleanup(func() { h.killAll(); h.work.Wait() })
@@ -95,7 +98,7 @@ func (h *memHost) dial(ctx context.Context, t *profile.Target) (net.Conn, error)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.conns[far] = t.Key
+	h.conns[far], h.nears[far] = t.Key, near
 	open := 0
 	for _, key := range h.conns {
 		if key == t.Key {
@@ -112,6 +115,7 @@ func (h *memHost) serve(far net.Conn) {
 		far.Close()
 		h.mu.Lock()
 		delete(h.conns, far)
+		delete(h.nears, far)
 		h.mu.Unlock()
 	}()
 	conn, chans, reqs, err := ssh.NewServerConn(far, h.cfg)
@@ -148,10 +152,19 @@ func (h *memHost) kill(r *rand.Rand) {
 	n := r.IntN(len(h.conns) + 1)
 	for c := range h.conns {
 		if n--; n < 0 {
+			h.killed.Add(1)
+			h.cut[h.nears[c]] = true
 			c.Close()
 			return
 		}
 	}
+}
+
+// hasCut reports whether the connection with that near end was cut by kill.
+func (h *memHost) hasCut(near net.Conn) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cut[near]
 }
 
 func (h *memHost) killAll() {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,22 +18,18 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 )
 
-// operations is how many random operations a test does: those that the environment variable asks for, else few.
-func operations(t *testing.T, variable string, few int) int {
-	t.Helper()
-	v := os.Getenv(variable)
-	if v == "" {
-		return few
+// operations is how many random operations a test does: few, or with PROOF=whole in the environment as many as the documents claim.
+func operations(few, whole int) int {
+	if os.Getenv("PROOF") == "whole" {
+		return whole
 	}
-	n, err := strconv.Atoi(v)
-	if err != nil || n < 1 {
-		t.Fatalf("%s=%s is not a number of operations", variable, v)
-	}
-	return n
+	return few
 }
 
 // oracle keeps its own books of what a pool has given out, under one lock.
 type oracle struct {
+	cut func(net.Conn) bool // the host has ended that connection
+
 	mu     sync.Mutex
 	leased map[*Lease]bool
 	held   map[*Lease]bool
@@ -74,6 +70,9 @@ func (o *oracle) gave(l *Lease) {
 	defer o.mu.Unlock()
 	if !l.hold {
 		o.slots[l.Conn]--
+	}
+	if l.ended() && !o.cut(l.conn.wire.Conn) {
+		o.fault("connection %d was closed under its user", l.Conn)
 	}
 	delete(o.leased, l)
 	delete(o.held, l)
@@ -120,6 +119,16 @@ func (o *oracle) books(p *Pool) (pools, ours string) {
 	return fmt.Sprintf("%d leases, %d holds, %d waiters", s.Leased, s.Held, s.Waiting), fmt.Sprintf("%d leases, %d holds, 0 waiters", leased, held)
 }
 
+// ended reports whether the lease's connection has.
+func (l *Lease) ended() bool {
+	select {
+	case <-l.conn.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // gone reports whether the group has forgotten the lease's connection.
 func (l *Lease) gone() bool {
 	l.group.mu.Lock()
@@ -141,10 +150,12 @@ type randomUser struct {
 	o       *oracle
 	targets []*profile.Target
 	mine    []*Lease
+	done    int // operations
 }
 
 // step does one operation. One that may wait for long is done only by who holds nothing that others may wait for, so it has to succeed.
 func (u *randomUser) step() {
+	u.done++
 	target := u.targets[u.IntN(len(u.targets))]
 	switch n := u.IntN(1000); {
 	case n < 430 && len(u.mine) < 3:
@@ -179,6 +190,7 @@ func (u *randomUser) took(l *Lease, t *profile.Target) {
 
 func (u *randomUser) giveOne() {
 	if len(u.mine) == 0 {
+		u.done-- // that was none
 		return
 	}
 	i := u.IntN(len(u.mine))
@@ -244,16 +256,16 @@ func (u *randomUser) check(err error) {
 }
 
 // TestPoolAgainstOracle has many use a pool at random, while dials fail, drop and hang, connections are cut and the host bounds channels.
-// From time to time all pause, and the pool's books are compared with the oracle's. POOL_OPERATIONS sets how many operations it does.
+// From time to time all pause, and the pool's books are compared with the oracle's.
 func TestPoolAgainstOracle(t *testing.T) {
 	const users, rounds = 16, 20
-	each := operations(t, "POOL_OPERATIONS", 30_000) / users / rounds
+	each := operations(30_000, 1_000_000) / users / rounds
 	h := newMemHost(t)
 	var draws atomic.Uint64
 	h.fault = func() dialFault { // of 50 dials, two fail, one drops and one hangs
 		return map[uint64]dialFault{3: dialFails, 17: dialFails, 29: dialDrops, 41: dialHangs}[draws.Add(1)%50]
 	}
-	o := &oracle{leased: map[*Lease]bool{}, held: map[*Lease]bool{}, keys: map[int64]string{}, slots: map[int64]int{}, most: 6}
+	o := &oracle{leased: map[*Lease]bool{}, held: map[*Lease]bool{}, keys: map[int64]string{}, slots: map[int64]int{}, most: 6, cut: h.hasCut}
 	p := h.pool(t, Config{
 		MaxConns: 3, ChannelsPerConn: 6, MaxPerProfile: 5, MaxWaiting: 2, DialTimeout: 200 * time.Millisecond, BreakerFailures: 3, BreakerInterval: 5 * time.Millisecond,
 	})
@@ -278,7 +290,7 @@ func TestPoolAgainstOracle(t *testing.T) {
 		}
 		h.sessions.Store(int64(round % 5))
 		together(func(u *randomUser) {
-			for range each {
+			for end := u.done + each; u.done < end; {
 				u.step()
 			}
 			for len(u.mine) > 0 {
@@ -308,5 +320,9 @@ func TestPoolAgainstOracle(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 	s := p.Stats()
-	t.Logf("%d leases, %d reused, %d dials, %d of them in vain, %d channels refused, %d callers refused", s.Leases, s.Reused, s.Dials+s.DialFailures, s.DialFailures, s.Refused, s.Limited)
+	done := 0
+	for _, u := range all {
+		done += u.done
+	}
+	t.Logf("%d operations: %d leases, %d reused, %d dials, %d of them in vain, %d channels refused, %d callers refused, %d connections ended by the host", done, s.Leases, s.Reused, s.Dials+s.DialFailures, s.DialFailures, s.Refused, s.Limited, h.killed.Load())
 }
