@@ -170,6 +170,9 @@ type serverStats struct {
 	first, last      float64 // garbage collections so far
 	pause            float64 // seconds
 	known, collects  bool
+
+	hits, misses, shared float64 // of the response cache
+	caches               bool
 }
 
 // add takes an answer. It is false for one that is not what this project's server answers.
@@ -187,6 +190,11 @@ func (s *serverStats) add(data map[string]any) bool {
 		s.last, s.collects = cycles, true
 		s.pause, _ = data["gc_pause_p99_s"].(float64)
 	}
+	if cache, ok := data["response_cache"].(map[string]any); ok {
+		s.hits, s.caches = cache["hits"].(float64)
+		s.misses, _ = cache["misses"].(float64)
+		s.shared, _ = cache["shared"].(float64)
+	}
 	return true
 }
 
@@ -197,6 +205,9 @@ func (s *serverStats) report(r *Resources) {
 	r.Goroutines, r.HeapBytes = known(int64(s.goroutines)), known(int64(s.heap))
 	if s.collects {
 		r.GCCycles, r.GCPauseP99 = known(int64(s.last-s.first)), known(time.Duration(s.pause*float64(time.Second)))
+	}
+	if s.caches {
+		r.CacheHits, r.CacheMisses, r.CacheShared = known(int64(s.hits)), known(int64(s.misses)), known(int64(s.shared))
 	}
 }
 

@@ -19,6 +19,7 @@ type Plan struct {
 	Arms        []Arm         // configurations compared in alternating slices of one run; none means one arm named ""
 	Slice       time.Duration // measured time of an arm before the next has its turn, where there are several; 0 means DefaultSlice
 	Thresholds  []Threshold   // judged on the first arm
+	Compare     []Comparison  // what the first arm has to show beside the others
 	MaxLateness time.Duration // bound on the p99 of how late open executors send, beyond which the run is not valid; 0 means MaxLatenessP99
 	Faults      *Faults       // what shall go wrong at the fake host; nil changes nothing
 	Target      *Target       // the row of the targets table that grades this plan; nil leaves it ungraded
@@ -183,7 +184,11 @@ var (
 	DriverKinds = []string{"stdio", "http", "inprocess", "raw-ssh", "mcp-noop"}
 	Protocols   = []string{"2025-11-25", "2026-07-28"}
 	SessionUses = []string{"shared", "per-vu", "per-call"}
+	Transports  = []string{"stdio", "http"}
 )
+
+// maxConnections bounds ArmDriver.Connections.
+const maxConnections = 1000
 
 // ArmDriver is the way to the server that an arm takes. A zero field leaves what the run has.
 type ArmDriver struct {
@@ -191,6 +196,9 @@ type ArmDriver struct {
 	Protocol string // MCP version: "2025-11-25" or "2026-07-28"
 	Sessions string // "shared", "per-vu" or "per-call"
 	ReadRate int64  // bytes per second that a slow reader takes of the server's replies; 0 reads as fast as they come
+
+	Transport   string // of mcp-noop: "stdio" or "http"
+	Connections int    // of raw-ssh, to each host; 0 is its default
 }
 
 // Target is a row of the targets table: the bands by which a statistic of the latency is graded.

@@ -19,6 +19,9 @@ type Resources struct {
 	HeapBytes     *int64          // most heap in use
 	GCCycles      *int64          // garbage collections in the measured time
 	GCPauseP99    *time.Duration  // pauses of garbage collections since the server started
+	CacheHits     *int64          // calls that the response cache answered since the server started, warm-up included
+	CacheMisses   *int64          // calls that it had to run, likewise
+	CacheShared   *int64          // calls that got the result of one that ran at the same time, likewise
 	Series        *ResourceSeries // nil where nothing was read from outside
 }
 

@@ -134,6 +134,7 @@ func (r *runner) judge(res *Result) {
 		cpu = 100 * res.Generator.CPU.Seconds() / res.Elapsed.Seconds()
 	}
 	res.Thresholds = judgeThresholds(r.plan.Thresholds, first, cpu, r.watch.outcome())
+	res.Thresholds = append(res.Thresholds, judgeComparisons(r.plan.Compare, arms[0].Name, res.Cells)...)
 	res.Grade = gradeTarget(r.plan.Target, first)
 }
 

@@ -77,6 +77,7 @@ func compilePlan(p *Plan) (*program, error) {
 	}
 	c.arms(p)
 	c.thresholds(p.Thresholds, measured)
+	c.comparisons(p)
 	c.target(p.Target, measured)
 	if len(c.errs) > 0 {
 		return nil, c.errs
@@ -111,6 +112,7 @@ func (c *planCompiler) armDriver(path string, d *ArmDriver) {
 		{"kind", d.Kind, DriverKinds},
 		{"protocol", d.Protocol, Protocols},
 		{"sessions", d.Sessions, SessionUses},
+		{"transport", d.Transport, Transports},
 	} {
 		if f.value != "" && !slices.Contains(f.known, f.value) {
 			c.add(path+"."+f.name, fmt.Sprintf("unknown %s %q", f.name, f.value), "use one of "+strings.Join(f.known, ", "))
@@ -118,6 +120,9 @@ func (c *planCompiler) armDriver(path string, d *ArmDriver) {
 	}
 	if d.ReadRate < 0 {
 		c.add(path+".read_rate", "the rate is negative", "set it to bytes per second, or leave it out")
+	}
+	if d.Connections < 0 || d.Connections > maxConnections {
+		c.add(path+".connections", fmt.Sprintf("%d is no number of connections", d.Connections), fmt.Sprintf("use 1 to %d, or leave it out", maxConnections))
 	}
 }
 

@@ -112,7 +112,7 @@ func (r *reader) loadPart(ref string) (*loadgen.Plan, error) {
 		return parse(&reader{file: name, part: true}, data)
 	}
 	data, err := embedded.ReadFile(ref + ".yaml")
-	if err != nil || ref+".yaml" == targetsFile {
+	if err != nil || isTable(ref+".yaml") {
 		return nil, unknownScenario(ref)
 	}
 	return parse(&reader{file: ref + ".yaml", embedded: true, part: true}, data)

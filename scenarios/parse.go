@@ -83,6 +83,7 @@ func (r *reader) plan(n ast.Node) *loadgen.Plan {
 		"arms":         func(at string, n ast.Node) { p.Arms = collect(r, at, n, r.arm) },
 		"max_lateness": func(at string, n ast.Node) { p.MaxLateness = r.duration(at, n, time.Microsecond) },
 		"thresholds":   func(at string, n ast.Node) { p.Thresholds = collect(r, at, n, r.threshold) },
+		"compare":      func(at string, n ast.Node) { p.Compare = collect(r, at, n, r.comparison) },
 		"faults":       func(at string, n ast.Node) { p.Faults = r.faults(at, n) },
 		"target":       func(at string, n ast.Node) { p.Target = r.target(at, n) },
 	})
@@ -268,8 +269,23 @@ func (r *reader) armDriver(at string, n ast.Node) *loadgen.ArmDriver {
 		"protocol":  func(at string, n ast.Node) { d.Protocol = r.oneOf(at, n, loadgen.Protocols...) },
 		"sessions":  func(at string, n ast.Node) { d.Sessions = r.oneOf(at, n, loadgen.SessionUses...) },
 		"read_rate": func(at string, n ast.Node) { d.ReadRate = r.size(at, n) },
+
+		"transport":   func(at string, n ast.Node) { d.Transport = r.oneOf(at, n, loadgen.Transports...) },
+		"connections": func(at string, n ast.Node) { d.Connections = int(r.integer(at, n, 1)) },
 	})
 	return d
+}
+
+// comparison reads what the first arm is to show beside others.
+func (r *reader) comparison(at string, n ast.Node) loadgen.Comparison {
+	var c loadgen.Comparison
+	r.object(at, n, []string{"metric", "arms"}, object{
+		"metric": func(at string, n ast.Node) { c.Metric = r.text(at, n) },
+		"arms":   func(at string, n ast.Node) { c.Arms = r.texts(at, n) },
+		"times":  func(at string, n ast.Node) { c.Times = r.factor(at, n) },
+		"plus":   func(at string, n ast.Node) { c.Plus = r.duration(at, n, time.Nanosecond) },
+	})
+	return c
 }
 
 // threshold reads its text, or a mapping with that and what comes of missing it.

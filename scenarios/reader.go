@@ -282,17 +282,27 @@ func (r *reader) truth(path string, n ast.Node) bool {
 	return b.Value
 }
 
-// rate reads a number above zero.
+// rate reads arrivals per second, above zero.
 func (r *reader) rate(path string, n ast.Node) float64 {
+	return r.positive(path, n, "write arrivals per second, such as 200", "use a rate above 0, 1e6 per second at most")
+}
+
+// factor reads what something is multiplied by, above zero.
+func (r *reader) factor(path string, n ast.Node) float64 {
+	return r.positive(path, n, "write a factor, such as 0.85", "use a factor above 0, 1e6 at most")
+}
+
+// positive reads a number above zero.
+func (r *reader) positive(path string, n ast.Node, form, bounds string) float64 {
 	v, err := strconv.ParseFloat(n.String(), 64)
 	_, isInt := n.(*ast.IntegerNode)
 	_, isFloat := n.(*ast.FloatNode)
 	switch {
 	case !isInt && !isFloat || err != nil:
-		r.fail(path, "want a number, got "+kind(n), "write arrivals per second, such as 200")
+		r.fail(path, "want a number, got "+kind(n), form)
 		return 1
 	case v <= 0 || v > 1e6:
-		r.fail(path, fmt.Sprintf("%v is out of range", v), "use a rate above 0, 1e6 per second at most")
+		r.fail(path, fmt.Sprintf("%v is out of range", v), bounds)
 		return 1
 	}
 	return v

@@ -16,7 +16,11 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 )
 
-const targetsFile = "targets.yaml"
+// The embedded tables, which are no scenarios.
+const (
+	targetsFile = "targets.yaml"
+	groupsFile  = "groups.yaml"
+)
 
 //go:embed *.yaml
 var embedded embed.FS
@@ -37,7 +41,7 @@ func List() []string {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.Name() != targetsFile {
+		if !isTable(e.Name()) {
 			names = append(names, strings.TrimSuffix(e.Name(), ".yaml"))
 		}
 	}
@@ -55,7 +59,7 @@ func Load(ref string) (*loadgen.Plan, error) {
 		return Parse(ref, data)
 	}
 	data, err := embedded.ReadFile(ref + ".yaml")
-	if err != nil || ref+".yaml" == targetsFile {
+	if err != nil || isTable(ref+".yaml") {
 		return nil, unknownScenario(ref)
 	}
 	p, err := parse(&reader{file: ref + ".yaml", embedded: true}, data)
@@ -70,9 +74,15 @@ func Load(ref string) (*loadgen.Plan, error) {
 	return p, nil
 }
 
+func isTable(file string) bool { return file == targetsFile || file == groupsFile }
+
 func unknownScenario(ref string) error {
-	remedy := fmt.Sprintf("known are %s; a file is named by its path, such as ./%s.yaml", strings.Join(List(), ", "), ref)
-	if w := nearest(ref, List()); w != "" {
+	known := List()
+	for _, g := range Groups() {
+		known = append(known, g.Name)
+	}
+	remedy := fmt.Sprintf("known are %s; a file is named by its path, such as ./%s.yaml", strings.Join(known, ", "), ref)
+	if w := nearest(ref, known); w != "" {
 		remedy = fmt.Sprintf("did you mean %q?", w)
 	}
 	return fmt.Errorf("%w %q: %s", ErrUnknown, ref, remedy)

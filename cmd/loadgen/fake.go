@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,13 +41,47 @@ func (f *fake) start(dir, localRoot string, vpn bool) (err error) {
 	if f.host, err = fakessh.Listen(fakessh.Options{}); err != nil {
 		return err
 	}
-	if !vpn {
-		return f.host.WriteProfile(dir, fakeProfile, localRoot)
+	if vpn {
+		if f.peer, err = wgpeer.Listen(wgpeer.Options{}); err == nil {
+			err = f.peer.WriteProfile(dir, fakeProfile, f.host, localRoot)
+		}
+	} else {
+		err = f.host.WriteProfile(dir, fakeProfile, localRoot)
 	}
-	if f.peer, err = wgpeer.Listen(wgpeer.Options{}); err != nil {
+	if err != nil {
 		return err
 	}
-	return f.peer.WriteProfile(dir, fakeProfile, f.host, localRoot)
+	return addPolicy(filepath.Join(dir, "profiles", fakeProfile+".json"))
+}
+
+// fakePolicy gives the fake host's profile rules as a real one has them, so that what they cost is measured. Scenarios whose results the server
+// may remember begin their commands as its read_only_commands do.
+var fakePolicy = map[string]any{
+	"deny_sudo":          true,
+	"command_denylist":   []string{`\brm\s+-rf\s+/(\s|$)`, `\b(shutdown|reboot|halt)\b`, `\bmkfs(\.|\s)`},
+	"read_only_commands": []string{`^echo read-only( |$)`},
+}
+
+// addPolicy adds the rules to a profile file.
+func addPolicy(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var profile map[string]any
+	if err := json.Unmarshal(text, &profile); err != nil {
+		return err
+	}
+	policy, _ := profile["policy"].(map[string]any)
+	if policy == nil {
+		policy = map[string]any{}
+	}
+	maps.Copy(policy, fakePolicy)
+	profile["policy"] = policy
+	if text, err = json.MarshalIndent(profile, "", "  "); err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o600)
 }
 
 // close ends whatever has started.

@@ -121,7 +121,9 @@ func (o *overrides) selectArms(plans []*loadgen.Plan) error {
 			}
 		}
 		if len(kept) > 0 {
+			before := *p
 			p.Arms = kept
+			keepComparable(p, &before)
 		}
 	}
 	for _, name := range o.arms {

@@ -203,6 +203,7 @@ func (o *runOptions) plans(names []string) ([]*loadgen.Plan, error) {
 	if len(names) == 0 {
 		names = scenarios.Defaults()
 	}
+	names = scenarios.Expand(names)
 	var plans []*loadgen.Plan
 	var bad []error
 	for _, name := range names {

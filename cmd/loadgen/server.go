@@ -79,6 +79,7 @@ func checkDriver(d loadgen.ArmDriver) error {
 	return cmp.Or(
 		known("kind", d.Kind, loadgen.DriverKinds),
 		known("protocol", d.Protocol, loadgen.Protocols),
+		known("transport", d.Transport, loadgen.Transports),
 		known("sessions", d.Sessions, loadgen.SessionUses))
 }
 
@@ -155,6 +156,7 @@ func (s *serverChoice) fit(p *loadgen.Plan, notes io.Writer) (*loadgen.Plan, err
 		}
 		fitted.Arms = append(fitted.Arms, a)
 	}
+	keepComparable(&fitted, p)
 	first := loadgen.Arm{}
 	switch {
 	case len(fitted.Arms) > 0:
@@ -170,6 +172,13 @@ func (s *serverChoice) fit(p *loadgen.Plan, notes io.Writer) (*loadgen.Plan, err
 		fitted.Target = nil
 	}
 	return &fitted, nil
+}
+
+// keepComparable leaves out the comparisons whose arms are not all there any more.
+func keepComparable(p, before *loadgen.Plan) {
+	if len(p.Arms) < len(before.Arms) {
+		p.Compare = slices.DeleteFunc(slices.Clone(p.Compare), func(c loadgen.Comparison) bool { return c.ComparesMissing(before.Arms[0].Name, p.Arms) })
+	}
 }
 
 // driverOf is the driver of an arm: its own, and where it says nothing the run's.
@@ -195,6 +204,10 @@ func (s *serverChoice) possible(d loadgen.ArmDriver, configures bool) error {
 		return fmt.Errorf("driver %s needs a server program: name it with --server PATH, not %s", d.Kind, s.driver.Kind)
 	case d.Kind == "inprocess" && s.url != "", d.Kind == "raw-ssh" && s.target.profileDir == "":
 		return fmt.Errorf("driver %s needs the target's profiles, which the server at %s keeps to itself: give --target DIR, or let loadgen start the server", d.Kind, s.url)
+	case d.Kind != "mcp-noop" && d.Transport != "":
+		return fmt.Errorf("driver %s has no transport to choose: drop it", d.Kind)
+	case d.Kind != "raw-ssh" && d.Connections != 0:
+		return fmt.Errorf("driver %s has no connections to count: drop it", d.Kind)
 	case (d.Kind == "raw-ssh" || d.Kind == "mcp-noop") && configures:
 		return fmt.Errorf("driver %s has no server that server_config could configure: drop one", d.Kind)
 	case speaks || d.Kind == "mcp-noop":
@@ -217,10 +230,10 @@ func (s *serverChoice) open(ctx context.Context, arm loadgen.Arm) (loadgen.Drive
 	client := driver.Client{Protocol: d.Protocol, Sessions: d.Sessions, ReadRate: d.ReadRate}
 	switch {
 	case d.Kind == "raw-ssh":
-		return s.openRawSSH(ctx)
+		return s.openRawSSH(ctx, d.Connections)
 	case d.Kind == "mcp-noop":
 		client.Kind = d.Kind
-		return s.openNoop(ctx, client)
+		return s.openNoop(ctx, cmp.Or(d.Transport, s.wire), client)
 	case d.Kind == "http" && s.url != "":
 		d, err := driver.HTTP(ctx, driver.HTTPConfig{Client: client, URL: s.url})
 		if err != nil {
@@ -270,17 +283,17 @@ func (s *serverChoice) start(ctx context.Context, transport string, child driver
 }
 
 // openNoop starts this program again as the server that does nothing.
-func (s *serverChoice) openNoop(ctx context.Context, client driver.Client) (loadgen.Driver, error) {
+func (s *serverChoice) openNoop(ctx context.Context, transport string, client driver.Client) (loadgen.Driver, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, harness("cannot start the no-op server: %w", err)
 	}
-	return s.start(ctx, s.wire, driver.ChildConfig{Client: client, Path: self, Args: []string{noopServerName}, Dir: s.work.files})
+	return s.start(ctx, transport, driver.ChildConfig{Client: client, Path: self, Args: []string{noopServerName}, Dir: s.work.files})
 }
 
 // openRawSSH connects to every profile of the target.
-func (s *serverChoice) openRawSSH(ctx context.Context) (loadgen.Driver, error) {
-	var cfg driver.RawSSHConfig
+func (s *serverChoice) openRawSSH(ctx context.Context, connections int) (loadgen.Driver, error) {
+	cfg := driver.RawSSHConfig{Connections: connections}
 	for _, id := range s.target.profiles {
 		t, err := driver.ReadSSHTarget(s.target.profileDir, s.target.secretDir, id)
 		if err != nil {

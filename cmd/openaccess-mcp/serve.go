@@ -37,6 +37,7 @@ func serveCommand() *cobra.Command {
 func serve(cmd *cobra.Command, src *sources, cfg server.Config) error {
 	level := new(slog.LevelVar)
 	follow(level, cfg)
+	tuneGC()
 	cfg.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
 	s, err := server.New(cfg)
 	if err != nil {

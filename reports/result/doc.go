@@ -147,7 +147,10 @@ type Resources struct {
 	HeapBytes     *int64   `json:"heap_bytes,omitempty"`      // as the server says
 	GCCycles      *int64   `json:"gc_cycles,omitempty"`       // likewise, in the measured time
 	GCPauseP99NS  *int64   `json:"gc_pause_p99_ns,omitempty"` // likewise, since its start
-	Processes     int      `json:"processes,omitempty"`       // that the figures are of
+	CacheHits     *int64   `json:"cache_hits,omitempty"`      // calls that its response cache answered, likewise; with those below all that asked it
+	CacheMisses   *int64   `json:"cache_misses,omitempty"`
+	CacheShared   *int64   `json:"cache_shared,omitempty"` // calls that got the result of one that ran at the same time
+	Processes     int      `json:"processes,omitempty"`    // that the figures are of
 	Series        *Series  `json:"series,omitempty"`
 }
 

@@ -214,7 +214,7 @@ func resources(r *loadgen.Resources) *Resources {
 	out := &Resources{
 		CPUSPerOp: r.CPUSPerOp, CPUPercent: r.CPUPercent, RSSPeakBytes: r.RSSPeakBytes, VMSBytes: r.VMSBytes, Threads: r.Threads,
 		Goroutines: r.Goroutines, FDs: r.FDs, Sockets: r.Sockets, NetBytesPerOp: r.NetBytesPerOp, HeapBytes: r.HeapBytes, GCCycles: r.GCCycles,
-		Processes: r.Processes,
+		Processes: r.Processes, CacheHits: r.CacheHits, CacheMisses: r.CacheMisses, CacheShared: r.CacheShared,
 	}
 	if r.GCPauseP99 != nil {
 		out.GCPauseP99NS = ns(*r.GCPauseP99)
