@@ -55,8 +55,10 @@ func (t *stdio) serve(ctx context.Context, s *Server) error {
 		defer close(notifications)
 		c.forward(session.ClientNotifications())
 	}()
+	in, stopReading := pollable(t.in)
+	defer stopReading()
 	ended := make(chan error, 1)
-	go func() { ended <- c.read(t.in) }()
+	go func() { ended <- c.read(in) }()
 	var err error
 	select {
 	case err = <-ended:

@@ -129,10 +129,23 @@ func text(b []byte, truncated bool) (s, exact string) {
 // deadline bounds ctx by the caller's timeout and the profile's max_session_seconds, and says which of them ended it.
 func (c *call) deadline(ctx context.Context, seconds float64) (context.Context, context.CancelFunc) {
 	d := time.Duration(seconds * float64(time.Second))
-	cause := fmt.Errorf("timeout_seconds %v passed: %w", seconds, context.DeadlineExceeded)
+	cause := expiry{"timeout_seconds", seconds}
 	if limit := c.policy.SessionLimit(); limit > 0 && limit < d {
 		d = limit
-		cause = fmt.Errorf("the profile's max_session_seconds %v passed: %w", limit.Seconds(), context.DeadlineExceeded)
+		cause = expiry{"the profile's max_session_seconds", limit.Seconds()}
 	}
-	return context.WithTimeoutCause(ctx, d, cause)
+	return context.WithTimeoutCause(ctx, d, &cause)
 }
+
+// expiry is the cause of a deadline's end. Its text is only made when a deadline has ended.
+type expiry struct {
+	limit   string
+	seconds float64
+}
+
+func (e *expiry) Error() string {
+	return fmt.Sprintf("%s %v passed: %v", e.limit, e.seconds, context.DeadlineExceeded)
+}
+
+// Unwrap makes it a context.DeadlineExceeded.
+func (e *expiry) Unwrap() error { return context.DeadlineExceeded }

@@ -80,7 +80,7 @@ func isWordByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '/'
 }
 
+var quoting = strings.NewReplacer("\\\r\n", "", "\\\n", "", `\`, "", `'`, "", `"`, "")
+
 // unquote drops quotes, backslashes and the line breaks that they continue.
-func unquote(command string) string {
-	return strings.NewReplacer("\\\r\n", "", "\\\n", "", `\`, "", `'`, "", `"`, "").Replace(command)
-}
+func unquote(command string) string { return quoting.Replace(command) }

@@ -108,9 +108,9 @@ type Session struct {
 	lease    *Lease
 }
 
-// Close closes the channel and gives its slot back.
+// Close closes the channel and gives its slot back. The host hears of it no later than of the next session on the connection.
 func (s *Session) Close() error {
-	err := s.Channel.Close()
+	err := s.lease.conn.wire.leisurely(s.Channel.Close)
 	s.lease.Release()
 	return err
 }

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,9 @@ const (
 	wireRoom  = 256 << 10              // bytes on their way before room makes those wait who carry streams
 	wireFlush = 200 * time.Millisecond // for what is on its way when the connection closes
 	wireKeep  = 1 << 20                // a larger buffer is given back once it was sent
+
+	wireLinger = 2 * time.Millisecond // for packets that nobody waits for to leave with the next
+	wireTiny   = 64                   // bytes of the largest such packet
 )
 
 // wire is the transport below an SSH connection. It mends two things that x/crypto leaves open.
@@ -33,9 +37,13 @@ type wire struct {
 	pending []byte
 	sending bool // there is a sender, from the first Write to the end or to a rest
 	resting bool
+	held    bool        // pending waits for the next packet, or for linger
+	linger  *time.Timer // nil until needed
 	closing bool
 	err     error
 	ignored func() // writes a packet that nobody waits for
+
+	unhurried atomic.Int32 // callers of leisurely
 
 	end   sync.Once
 	ended func() // called once when the connection has ended; nil for nothing
@@ -122,15 +130,45 @@ func (w *wire) Write(p []byte) (int, error) {
 	if w.closing {
 		return 0, net.ErrClosed
 	}
+	first := len(w.pending) == 0
 	w.pending, w.resting = append(w.pending, p...), false
 	switch {
-	case !w.sending:
-		w.sending = true
-		go w.send()
-	case len(w.pending) == len(p):
+	case len(p) <= wireTiny && w.unhurried.Load() > 0:
+		if first {
+			w.hold()
+		}
+	case first || w.held:
+		w.held = false
 		w.work.Signal()
 	}
+	if !w.sending {
+		w.sending = true
+		go w.send()
+	}
 	return len(p), nil
+}
+
+// leisurely calls write, whose packet nobody waits for: it leaves with the next packet, or in a moment. So the end of one command and the begin of
+// the next cost one write, and the host one look. Another goroutine's packet is not taken for it, unless it is as small and so of the same kind.
+func (w *wire) leisurely(write func() error) error {
+	w.unhurried.Add(1)
+	defer w.unhurried.Add(-1)
+	return write()
+}
+
+// hold keeps what is pending back; w.mu is held.
+func (w *wire) hold() {
+	w.held = true
+	if w.linger != nil {
+		w.linger.Reset(wireLinger)
+		return
+	}
+	w.linger = time.AfterFunc(wireLinger, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.held = false
+		w.work.Signal()
+	})
 }
 
 // rest gives up the sender and its memory until the next Write, for a connection that nobody uses.
@@ -155,9 +193,15 @@ func (w *wire) send() {
 	var spare []byte
 	for {
 		w.mu.Lock()
-		for len(w.pending) == 0 && w.err == nil && !w.closing && !w.resting {
+		for (len(w.pending) == 0 || w.held) && w.err == nil && !w.closing && !w.resting {
 			w.work.Wait()
 		}
+		if !w.closing && !w.resting && w.err == nil {
+			w.mu.Unlock()
+			runtime.Gosched() // what else runs adds to what is sent
+			w.mu.Lock()
+		}
+		w.held = false
 		batch := w.pending
 		w.pending = spare[:0]
 		w.sent.Broadcast()
@@ -190,6 +234,9 @@ func (w *wire) fail(err error) {
 func (w *wire) Close() error {
 	w.mu.Lock()
 	w.closing = true
+	if w.linger != nil {
+		w.linger.Stop()
+	}
 	w.work.Signal()
 	w.sent.Broadcast()
 	late := time.AfterFunc(wireFlush, func() { w.Conn.Close() })

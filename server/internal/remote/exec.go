@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -59,7 +60,7 @@ func Exec(ctx context.Context, p *pool.Pool, t *profile.Target, c Command) (*Out
 		<-interrupted
 	}
 	out.Lease = sess.Info
-	out.Session = fmt.Sprintf("%s/%d", t.Profile.ID, sess.Conn)
+	out.Session = t.Profile.ID + "/" + strconv.FormatInt(sess.Conn, 10)
 	out.Remote = time.Since(start)
 	return out, x.verdict(ctx)
 }
@@ -118,10 +119,20 @@ func (x *execution) start(c Command) error {
 	if err == nil && !ok {
 		err = errRefused
 	}
-	if err == nil {
+	if err == nil && !x.over() {
 		err = x.sess.CloseWrite() // standard input is empty: a command that reads it must not wait for ever
 	}
 	return err
+}
+
+// over reports whether the host has closed the channel.
+func (x *execution) over() bool {
+	select {
+	case <-x.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // errRefused is the host's answer to a command that it does not start.
