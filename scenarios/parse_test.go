@@ -51,6 +51,10 @@ teardown:
 arms:
   - name: plain
   - {name: other, server_config: {pool: {enabled: false, size: 3}}}
+  - {name: raw, driver: {kind: raw-ssh, connections: 3}}
+  - {name: noop, driver: {kind: mcp-noop, transport: http}}
+compare:
+  - {metric: p50, arms: [raw, noop], times: 1.5, plus: 60us}
 thresholds: ["p95<100ms", "up:error_rate<0.1%", {expr: p99<200ms over 2s, abort: true, after: 1s}]
 target: {statistic: p90, steps: [up], target: 100ms, acceptable: 1s}
 `
@@ -91,7 +95,9 @@ func TestParse(t *testing.T) {
 		Teardown: []loadgen.Step{{Name: "clean", Tool: "ssh_exec"}},
 		Arms: []loadgen.Arm{{Name: "plain"}, {Name: "other", ServerConfig: map[string]any{
 			"pool": map[string]any{"enabled": false, "size": int64(3)},
-		}}},
+		}}, {Name: "raw", Driver: &loadgen.ArmDriver{Kind: "raw-ssh", Connections: 3}},
+			{Name: "noop", Driver: &loadgen.ArmDriver{Kind: "mcp-noop", Transport: "http"}}},
+		Compare:    []loadgen.Comparison{{Metric: "p50", Arms: []string{"raw", "noop"}, Times: 1.5, Plus: 60 * time.Microsecond}},
 		Thresholds: []loadgen.Threshold{p95, rate, ends},
 		Target: &loadgen.Target{
 			Operation: "sftp.transfer", Statistic: "p90", Steps: []string{"up"}, Target: 100 * time.Millisecond, Acceptable: time.Second,
@@ -185,6 +191,13 @@ var mistakes = append([]mistake{
 	{"steps:", "thresholds: ['p95<fast']\nsteps:", `x.yaml:7:14: thresholds[0]: threshold "p95<fast"`, false},
 	{"steps:", "thresholds: ['put:p95<1s']\nsteps:", `x.yaml:7:14: thresholds[0]: there is no step "put"`, true},
 	{"steps:", "arms: [{name: a}, {name: a}]\nsteps:", `arms[1].name: arm "a" occurs twice`, true},
+	{"steps:", "compare: [{metric: p50, arms: [b]}]\nsteps:", `compare[0].arms[0]: "b" is none of the arms`, true},
+	{"steps:", "compare: [{metric: p50}]\nsteps:", "compare[0].arms: is missing", false},
+	{"steps:", "arms: [{name: a}, {name: b}]\ncompare: [{metric: errors, arms: [b]}]\nsteps:", `compare[0].metric: "errors" is no rate and no duration`, false},
+	{"steps:", "arms: [{name: a}, {name: b}]\ncompare: [{metric: p50, arms: [b], times: 0}]\nsteps:", "compare[0].times: 0 is out of range", false},
+	{"steps:", "arms: [{name: a}, {name: b}]\ncompare: [{metric: p50, arms: [b], plus: 0s}]\nsteps:", "compare[0].plus: 0s is too short", false},
+	{"steps:", "arms: [{name: a, driver: {connections: 0}}]\nsteps:", "arms[0].driver.connections: 0 is out of range", false},
+	{"steps:", "arms: [{name: a, driver: {transport: tcp}}]\nsteps:", `arms[0].driver.transport: "tcp" is not known`, false},
 	{"steps:", "arms: [{name: a, server_config: [1]}]\nsteps:", "arms[0].server_config: want a mapping, got a list", false},
 	{"steps:", "target: {target: 2s, acceptable: 1s}\nsteps:", "target.acceptable: 1s is shorter than the target of 2s", true},
 	{"steps:", "target: {target: 2s}\nsteps:", "x.yaml:7:1: target.acceptable: is missing", false},

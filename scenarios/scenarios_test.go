@@ -13,7 +13,8 @@ import (
 )
 
 func TestEmbeddedScenarios(t *testing.T) {
-	ungraded := []string{"abrupt-disconnect", "cancel-release", "session-churn", "sftp-progress", "sftp-tree", "slow-reader", "ssh-exec-1", "ssh-exec-64", "stall"}
+	ungraded := []string{"abrupt-disconnect", "cache-hit-http", "cache-hit-slow", "cache-hit-stdio", "cancel-release",
+		"overhead-http-1", "overhead-http-64", "overhead-stdio-1", "overhead-stdio-64", "session-churn", "sftp-progress", "sftp-tree", "slow-reader", "ssh-exec-1", "ssh-exec-64", "stall"}
 	want := append([]string{"rsync-100", "sftp-1mb", "ssh-exec", "tunnel-create", "vpn-toggle"}, ungraded...)
 	slices.Sort(want)
 	got := List()
@@ -118,8 +119,10 @@ func TestLoadFile(t *testing.T) {
 func TestLoadRefuses(t *testing.T) {
 	for ref, want := range map[string]string{
 		"ssh-exce":        `did you mean "ssh-exec"?`,
-		"nothing-like-it": "known are abrupt-disconnect, cancel-release, rsync-100",
+		"nothing-like-it": "known are abrupt-disconnect, cache-hit-http, cache-hit-slow",
 		"targets":         "unknown scenario",
+		"groups":          "unknown scenario",
+		"overhaed":        `did you mean "overhead"?`,
 		"":                "unknown scenario",
 	} {
 		_, err := Load(ref)
@@ -129,5 +132,43 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	if _, err := Load("no/such.yaml"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestGroups(t *testing.T) {
+	for _, g := range Groups() {
+		if slices.Contains(List(), g.Name) {
+			t.Errorf("group %s has the name of a scenario", g.Name)
+		}
+		for _, name := range g.Scenarios {
+			if !slices.Contains(List(), name) {
+				t.Errorf("group %s has %s, which is no scenario", g.Name, name)
+			}
+		}
+	}
+	got := Expand([]string{"ssh-exec", "cache", "./overhead"})
+	if want := []string{"ssh-exec", "cache-hit-stdio", "cache-hit-http", "cache-hit-slow", "./overhead"}; !slices.Equal(got, want) {
+		t.Errorf("Expand gives %v, want %v", got, want)
+	}
+}
+
+// TestOverheadCompares holds the scenarios to what they are there to show: the same connections on both sides, and the bounds.
+func TestOverheadCompares(t *testing.T) {
+	for _, name := range Expand([]string{"overhead"}) {
+		p, err := Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pooling, _ := p.Arms[0].ServerConfig["connection_pooling"].(map[string]any)
+		if raw := int64(p.Arms[1].Driver.Connections); raw == 0 || pooling["max_ssh_connections"] != raw {
+			t.Errorf("%s: the server may open %v connections, raw-ssh opens %d", name, pooling["max_ssh_connections"], raw)
+		}
+		want := "p50<=p50(raw)+p50(noop)+60µs"
+		if p.Executor.VUs == 64 {
+			want = "rate>=0.85/(1/rate(raw)+1/rate(noop))"
+		}
+		if len(p.Compare) != 1 || p.Compare[0].String() != want {
+			t.Errorf("%s compares %v, want %s", name, p.Compare, want)
+		}
 	}
 }
