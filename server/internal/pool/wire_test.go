@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -169,4 +171,67 @@ func TestWireTellsItsEndOnce(t *testing.T) {
 			far.Close()
 		}
 	}
+}
+
+// TestWireHoldsLeisurelyPackets has a small packet that nobody waits for leave with the next one, or alone after a moment.
+func TestWireHoldsLeisurelyPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		w := newWire(near)
+		arrived := make(chan string, 10)
+		go func() {
+			buf := make([]byte, 1<<10)
+			for {
+				n, err := far.Read(buf)
+				if err != nil {
+					close(arrived)
+					return
+				}
+				arrived <- string(buf[:n])
+			}
+		}()
+		leisurely := func(s string) {
+			_ = w.leisurely(func() error { _, err := w.Write([]byte(s)); return err })
+			synctest.Wait()
+		}
+		next := func() string {
+			synctest.Wait()
+			select {
+			case s := <-arrived:
+				return s
+			default:
+				return ""
+			}
+		}
+		leisurely("close ")
+		leisurely("close ")
+		if got := next(); got != "" {
+			t.Errorf("%q left at once", got)
+		}
+		w.Write([]byte("open"))
+		if got := next(); got != "close close open" {
+			t.Errorf("%q left, want all together", got)
+		}
+		leisurely("alone")
+		if time.Sleep(wireLinger - 1); next() != "" {
+			t.Error("it left too early")
+		}
+		if time.Sleep(1); next() != "alone" {
+			t.Error("it did not leave in time")
+		}
+		leisurely(strings.Repeat("x", wireTiny+1))
+		if next() == "" {
+			t.Error("a large packet was held back")
+		}
+		w.Write([]byte("plain"))
+		if next() != "plain" {
+			t.Error("a packet that somebody waits for was held back")
+		}
+		leisurely("last")
+		w.Close()
+		if got := next(); got != "last" {
+			t.Errorf("%q left at the close", got)
+		}
+		far.Close()
+	})
 }
