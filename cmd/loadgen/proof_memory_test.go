@@ -116,8 +116,8 @@ func spread(n int, do func(i int) error) error {
 	return g.Wait()
 }
 
-// warmCalls are made before memory is looked at for the first time.
-const warmCalls = 400
+// warmCalls are made before memory is looked at for the first time, so that the cache of the audit record is full.
+const warmCalls = 3000
 
 // TestIdleConnections: profiles with one idle connection each cost the server little more memory than bare connections cost a program that
 // does nothing else. What a profile takes by itself is part of it.
