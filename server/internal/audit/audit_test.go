@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 )
@@ -402,6 +404,25 @@ func TestEncode(t *testing.T) {
 			t.Fatalf("%q of %+v", record, c)
 		}
 	}
+}
+
+// FuzzEncode wants one line of JSON of whatever callers send, from which well-formed texts come back as they were.
+func FuzzEncode(f *testing.F) {
+	f.Add("echo hi", "web", "me", "no_cache", "x")
+	f.Add("\x00\xff\u2028<script>&\\\"", "é", "\n", "", "\xc3")
+	f.Fuzz(func(t *testing.T, command, profile, caller, key, value string) {
+		e := encoder{run: "r"}
+		record := e.encode(nil, &item{kind: intent, call: Call{
+			Command: command, Profile: profile, Caller: caller, Operation: "ssh.exec", Parameters: map[string]any{key: value, "list": []any{value, 1.5, nil}},
+		}})
+		var m struct{ Command, Profile, Caller string }
+		if err := json.Unmarshal(record, &m); err != nil || bytes.ContainsAny(record, "\n\r") || !json.Valid(e.text) {
+			t.Fatalf("%q, parameters %q: %v", record, e.text, err)
+		}
+		if utf8.ValidString(command) && len(command) <= maxCommand && m.Command != command {
+			t.Errorf("command %q came back as %q", command, m.Command)
+		}
+	})
 }
 
 // BenchmarkCall is what recording a call costs on its own path. The writer works beside it.
