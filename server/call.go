@@ -32,6 +32,7 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 	s.metrics.Declare(operation)
 	return func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		start := time.Now()
+		s.calls.Add(1)
 		c := &call{s: s, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}, reporter: s.newProgress(ctx, req)}
 		c.metadata.Caller = c.str("caller")
 		recorded := c.begin(operation, start)

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"os/user"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,9 @@ type Server struct {
 	health    health
 	started   time.Time
 	local     string // the user who runs the server
+
+	calls          atomic.Int64 // begun so far
+	swept, trimmed atomic.Int64 // calls at the last sweep, and when memory was last given back
 
 	reloading sync.Mutex
 
@@ -152,9 +156,19 @@ func (s *Server) cleanup(ctx context.Context) {
 
 // sweep gives up what is too old or no longer used.
 func (s *Server) sweep() {
+	s.trim()
 	if s.responses != nil { // else it serves no profiles
 		s.responses.cache.Purge()
 		s.policies.keep(s.profiles.List())
+	}
+}
+
+// trim gives the memory that a busy time took back to the system, once no call has come since the last sweep. MCP clients keep servers around that
+// they seldom use, and Go's own scavenger leaves as much to garbage as to what lives.
+func (s *Server) trim() {
+	calls := s.calls.Load()
+	if s.swept.Swap(calls) == calls && s.trimmed.Swap(calls) != calls {
+		debug.FreeOSMemory()
 	}
 }
 

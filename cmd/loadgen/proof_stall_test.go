@@ -28,7 +28,7 @@ func impliedP99(rate float64, every, stall, phase time.Duration) time.Duration {
 	return waits[(len(waits)*99+99)/100-1]
 }
 
-func TestImpliedP99(t *testing.T) {
+func TestProofImpliedP99(t *testing.T) {
 	for phase, want := range map[time.Duration]time.Duration{0: 900 * time.Millisecond, time.Nanosecond: 895*time.Millisecond + 1, 4 * time.Second: 900 * time.Millisecond} {
 		if got := impliedP99(200, 10*time.Second, time.Second, phase); got != want {
 			t.Errorf("a stall %v after an arrival: %v, want %v", phase, got, want)
@@ -36,9 +36,9 @@ func TestImpliedP99(t *testing.T) {
 	}
 }
 
-// TestStall runs the example of docs/coordinated-omission.md: of a host that stalls, the open executor's latency tells what the schedule
+// TestProofStall runs the example of docs/coordinated-omission.md: of a host that stalls, the open executor's latency tells what the schedule
 // implies, and the closed executor's service time next to nothing.
-func TestStall(t *testing.T) {
+func TestProofStall(t *testing.T) {
 	p, err := scenarios.Load("stall")
 	if err != nil {
 		t.Fatal(err)

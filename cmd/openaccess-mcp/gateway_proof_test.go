@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestGatewayProof kills and restarts each of three servers behind the gateway under load, several times. With PROOF=whole it takes its time and
+// TestProofGateway kills and restarts each of three servers behind the gateway under load, several times. With PROOF=whole it takes its time and
 // writes what it saw to PROOF_DIR.
-func TestGatewayProof(t *testing.T) {
+func TestProofGateway(t *testing.T) {
 	plan := crashPlan{callers: 32, kills: 3, before: time.Second, down: time.Second, after: 2 * time.Second}
 	whole := os.Getenv("PROOF") == "whole"
 	if whole {
