@@ -108,7 +108,7 @@ func (s *session) exec(line string, arrived time.Time) int {
 	}
 	s.host.stats.commandStarted(name)
 	defer func() { s.host.stats.commandEnded(name, s.ctx.Err() != nil) }()
-	if !s.host.inject.exec(s.ctx, arrived) {
+	if !s.host.inject.exec(s.ctx, name, arrived) {
 		return 0 // nobody asks any more
 	}
 	return handler(s.ctx, c)

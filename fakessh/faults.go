@@ -53,7 +53,8 @@ type AuthFaults struct {
 
 // ExecFaults meet commands.
 type ExecFaults struct {
-	Delay netem.Dist // before the command starts, after its turn with a worker
+	Delay  netem.Dist // before the command starts, after its turn with a worker
+	Except string     // the command of this name starts without a delay and is not among [Delays]; empty is none
 }
 
 // SFTPFaults meet SFTP requests.

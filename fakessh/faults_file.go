@@ -52,7 +52,7 @@ func (r *faultsReader) faults(at string, n ast.Node, seed uint64, outermost bool
 		"seed":         func(at string, n ast.Node) { f.Seed = uint64(r.integer(at, n)) },
 		"connect":      func(at string, n ast.Node) { f.Connect = r.connect(at, n) },
 		"auth":         func(at string, n ast.Node) { f.Auth = r.auth(at, n) },
-		"exec":         func(at string, n ast.Node) { f.Exec.Delay = r.onlyDelay(at, n) },
+		"exec":         func(at string, n ast.Node) { f.Exec = r.exec(at, n) },
 		"sftp":         func(at string, n ast.Node) { f.SFTP.Delay = r.onlyDelay(at, n) },
 		"network":      func(at string, n ast.Node) { r.network(at, n, &f.Network) },
 		"cut":          func(at string, n ast.Node) { f.Network.Cut = r.cut(at, n) },
@@ -118,6 +118,14 @@ func (r *faultsReader) auth(at string, n ast.Node) (a AuthFaults) {
 func (r *faultsReader) onlyDelay(at string, n ast.Node) (d netem.Dist) {
 	r.mapping(at, n, fields{"delay": func(at string, n ast.Node) { d = r.dist(at, n) }}, "delay")
 	return d
+}
+
+func (r *faultsReader) exec(at string, n ast.Node) (e ExecFaults) {
+	r.mapping(at, n, fields{
+		"delay":  func(at string, n ast.Node) { e.Delay = r.dist(at, n) },
+		"except": func(at string, n ast.Node) { e.Except = r.word(at, n) },
+	}, "delay")
+	return e
 }
 
 func (r *faultsReader) network(at string, n ast.Node, s *netem.Shape) {

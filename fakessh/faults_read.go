@@ -263,6 +263,16 @@ func (r *faultsReader) count(at string, n ast.Node) int {
 	return int(v)
 }
 
+// word reads a name without spaces.
+func (r *faultsReader) word(at string, n ast.Node) string {
+	s, ok := n.(*ast.StringNode)
+	if !ok || s.Value == "" || strings.ContainsAny(s.Value, " \t\n") {
+		r.fail(at, "want the name of a command, got "+nodeKind(n), "write its first word, as in except: true in quotes")
+		return ""
+	}
+	return s.Value
+}
+
 func (r *faultsReader) truth(at string, n ast.Node) bool {
 	b, ok := n.(*ast.BoolNode)
 	if !ok {

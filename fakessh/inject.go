@@ -178,8 +178,11 @@ func (in *injector) connect(ctx context.Context, arrived time.Time) bool {
 }
 
 // exec waits as a command has to, and reports likewise.
-func (in *injector) exec(ctx context.Context, arrived time.Time) bool {
+func (in *injector) exec(ctx context.Context, name string, arrived time.Time) bool {
 	f := in.now.Load()
+	if f.Exec.Except != "" && name == f.Exec.Except {
+		return ctx.Err() == nil
+	}
 	until := arrived
 	if f.workers != nil {
 		until = f.workers.book(arrived)

@@ -38,7 +38,7 @@ func calibrateCommand() *cobra.Command {
 		Long: `calibrate checks the instrument itself. It measures how late calls leave at 500 and 2000 a second. Then it lets a fake host, in a
 process of its own, inject delays of a known distribution (log-normal, exponential, bimodal), measures them as an open
 executor would, by SSH alone (raw-ssh) and through the server, and compares p50, p95, p99 and p99.9 with what the host
-recorded itself, with the path's own cost added, which is measured first.
+recorded itself, with the path's own cost added, which commands without a delay show in the same time.
 
 The certificate goes to standard output, and with --out to a file that loadgen run --calibration FILE puts into its reports.
 Exit codes: 0 it held; 1 a percentile is off by more than --within; 4 the generator could not do its work.`,
@@ -48,7 +48,7 @@ Exit codes: 0 it held; 1 a percentile is off by more than --within; 4 the genera
 	f := cmd.Flags()
 	f.StringVar(&o.server, "server", "", "server program (default openaccess-mcp beside loadgen or on PATH)")
 	f.Float64Var(&o.rate, "rate", 500, "calls per second of each comparison")
-	f.DurationVar(&o.duration, "duration", 20*time.Second, "length of each of the eight comparisons")
+	f.DurationVar(&o.duration, "duration", 20*time.Second, "length of each of the six comparisons")
 	f.Float64Var(&o.within, "within", 2, "deviation allowed, in percent")
 	f.StringVar(&o.out, "out", "", "also write the certificate to `FILE`, as JSON")
 	f.BoolVar(&o.json, "json", false, "print the certificate as JSON")
@@ -151,10 +151,12 @@ func (c *calibration) measure(ctx context.Context) error {
 // pacer measures how late calls to nowhere leave.
 func (c *calibration) pacer(ctx context.Context, rate float64) error {
 	fmt.Fprintf(c.notes, "loadgen: calibrate: pacer at %g/s\n", rate)
-	cell, cpu, err := c.open(ctx, rate, 5*time.Second, loadgen.Arm{}, func(context.Context, loadgen.Arm) (loadgen.Driver, error) { return nowhere{}, nil }, nil)
+	none := func(context.Context, loadgen.Arm) (loadgen.Driver, error) { return nowhere{}, nil }
+	cells, cpu, err := c.open(ctx, 5*time.Second, loadgen.Arm{}, none, nil, part("pacer", undelayed, rate))
 	if err != nil {
 		return err
 	}
+	cell := &cells[0]
 	p50, _ := cell.Lateness.Percentile(0.5)
 	p99, _ := cell.Lateness.Percentile(0.99)
 	c.cert.Pacer = append(c.cert.Pacer, result.PacerCheck{
@@ -163,29 +165,21 @@ func (c *calibration) pacer(ctx context.Context, rate float64) error {
 	return nil
 }
 
-// driver measures the floor and then each delay through a driver.
+// driver measures each delay through a driver, and beside it the floor.
 func (c *calibration) driver(ctx context.Context, d *loadgen.ArmDriver) error {
 	name := "server over stdio"
 	if d != nil {
 		name = d.Kind
 	}
-	floor, _, err := c.delayed(ctx, name, "the floor", d, netem.Dist{})
-	if err != nil {
-		return err
-	}
-	f := result.CalibrationFloor{Driver: name}
-	for q, to := range map[float64]*int64{0.5: &f.P50NS, 0.95: &f.P95NS, 0.99: &f.P99NS} {
-		v, _ := floor.Latency.Percentile(q)
-		*to = int64(v)
-	}
-	c.cert.Floors = append(c.cert.Floors, f)
+	var floors stats.Histogram
 	for _, in := range injected {
-		cell, recorded, err := c.delayed(ctx, name, in.name, d, in.dist)
+		m, err := c.delayed(ctx, name, in.name, d, in.dist)
 		if err != nil {
 			return err
 		}
+		floors.Merge(m.floor)
 		for _, k := range compared {
-			check, err := compare(cell.Latency, recorded, floor.Latency, k.q)
+			check, err := compare(m.reported, m.recorded, m.floor, k.q)
 			if err != nil {
 				return harness("%s, %s: %w", name, in.name, err)
 			}
@@ -193,6 +187,12 @@ func (c *calibration) driver(ctx context.Context, d *loadgen.ArmDriver) error {
 			c.cert.Checks = append(c.cert.Checks, check)
 		}
 	}
+	f := result.CalibrationFloor{Driver: name}
+	for q, to := range map[float64]*int64{0.5: &f.P50NS, 0.95: &f.P95NS, 0.99: &f.P99NS} {
+		v, _ := floors.Percentile(q)
+		*to = int64(v)
+	}
+	c.cert.Floors = append(c.cert.Floors, f)
 	return nil
 }
 
@@ -209,35 +209,52 @@ func compare(reported, recorded, floor *stats.Histogram, q float64) (result.Cali
 	}, nil
 }
 
-// delayed measures while the host delays commands, and returns what it recorded of the measured time.
-func (c *calibration) delayed(ctx context.Context, name, what string, d *loadgen.ArmDriver, delay netem.Dist) (*loadgen.Cell, *stats.Histogram, error) {
+// undelayed is the command that the host does not delay, and floorShare how many of them are sent for each that it does.
+const (
+	undelayed  = "true"
+	floorShare = 0.2
+)
+
+// comparison is what was measured of one delay: what loadgen reports, what the host recorded, and what commands without a delay took in the
+// same time, since what the machine gives changes from one minute to the next.
+type comparison struct{ reported, recorded, floor *stats.Histogram }
+
+// delayed measures while the host delays commands.
+func (c *calibration) delayed(ctx context.Context, name, what string, d *loadgen.ArmDriver, delay netem.Dist) (*comparison, error) {
 	fmt.Fprintf(c.notes, "loadgen: calibrate: %s: %s, %v\n", name, what, c.o.duration)
-	if err := c.target.control.setFaults(fakessh.Faults{Seed: 1, Exec: fakessh.ExecFaults{Delay: delay}}); err != nil {
-		return nil, nil, harness("%w", err)
+	if err := c.target.control.setFaults(fakessh.Faults{Seed: 1, Exec: fakessh.ExecFaults{Delay: delay, Except: undelayed}}); err != nil {
+		return nil, harness("%w", err)
 	}
 	var resetErr error
 	begun := false
-	cell, _, err := c.open(ctx, c.o.rate, c.o.duration, loadgen.Arm{Driver: d}, c.srv.open, func(p loadgen.Progress) {
+	cells, _, err := c.open(ctx, c.o.duration, loadgen.Arm{Driver: d}, c.srv.open, func(p loadgen.Progress) {
 		if p.Phase == loadgen.PhaseMeasure && !begun {
 			begun, resetErr = true, c.target.control.reset() // what the warm-up left
 		}
-	})
+	}, part("delayed", "echo loadgen", c.o.rate), part("floor", undelayed, floorShare*c.o.rate))
 	if err := errors.Join(err, resetErr); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	delays, err := c.target.control.delays()
 	if err != nil {
-		return nil, nil, harness("%w", err)
+		return nil, harness("%w", err)
 	}
-	return cell, delays.exec, nil
+	return &comparison{reported: cells[0].Latency, recorded: delays.exec, floor: cells[1].Latency}, nil
 }
 
-// open measures a short command at a rate; cpu is what this process took.
-func (c *calibration) open(ctx context.Context, rate float64, duration time.Duration, arm loadgen.Arm, open loadgen.Opener, progress func(loadgen.Progress)) (cell *loadgen.Cell, cpu time.Duration, err error) {
+// part sends a command at a rate.
+func part(name, command string, rate float64) loadgen.Part {
+	return loadgen.Part{
+		Name: name, Executor: &loadgen.Executor{Kind: loadgen.Open, Rate: rate},
+		Steps: []loadgen.Step{{Name: "exec", Tool: "ssh_exec", Args: map[string]any{"profile_id": "${profile}", "command": command}}},
+	}
+}
+
+// open measures parts beside each other and gives a cell for each; cpu is what this process took.
+func (c *calibration) open(ctx context.Context, duration time.Duration, arm loadgen.Arm, open loadgen.Opener, progress func(loadgen.Progress), parts ...loadgen.Part) (cells []loadgen.Cell, cpu time.Duration, err error) {
 	plan := &loadgen.Plan{
 		Name: "calibrate", Operation: "ssh.exec", Seed: 1, Arms: []loadgen.Arm{arm},
-		Executor: loadgen.Executor{Kind: loadgen.Open, Rate: rate, Warmup: time.Second, Duration: duration},
-		Steps:    []loadgen.Step{{Name: "exec", Tool: "ssh_exec", Args: map[string]any{"profile_id": "${profile}", "command": "echo loadgen"}}},
+		Executor: loadgen.Executor{Warmup: time.Second, Duration: duration}, Mix: parts,
 	}
 	opts := c.target.fit(plan, loadgen.Options{Progress: progress, Log: slog.New(slog.NewTextHandler(c.notes, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	r, err := loadgen.Run(ctx, plan, open, opts)
@@ -248,10 +265,15 @@ func (c *calibration) open(ctx context.Context, rate float64, duration time.Dura
 		return nil, 0, &exitError{exitInterrupted, errors.New("interrupted: there is no certificate")}
 	case !r.Generator.Valid:
 		return nil, 0, harness("the load generator was too late or too busy on this machine just now: %s", r.Generator.Why[0])
-	case len(r.Cells) != 1 || len(r.Cells[0].Errors) > 0:
-		return nil, 0, harness("calls failed: %v", r.Cells[0].ErrorSamples)
+	case len(r.Cells) != len(parts):
+		return nil, 0, harness("calibrate: %d cells of %d parts", len(r.Cells), len(parts))
 	}
-	return &r.Cells[0], r.Generator.CPU, nil
+	for i := range r.Cells {
+		if cell := &r.Cells[i]; len(cell.Errors) > 0 {
+			return nil, 0, harness("calls failed: %v", cell.ErrorSamples)
+		}
+	}
+	return r.Cells, r.Generator.CPU, nil
 }
 
 // finish prints and keeps the certificate.
