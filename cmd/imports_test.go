@@ -22,6 +22,7 @@ var only = []struct {
 	{"gvisor.dev/", []string{"server/internal/vpn", "fakessh/wgpeer"}, "a heavy dependency"},
 	{"golang.zx2c4.com/wireguard/", []string{"server/internal/vpn", "fakessh/wgpeer"}, "a heavy dependency"},
 	{"github.com/prometheus/", []string{"server/internal/metrics"}, "one place for what scrapers read"},
+	{"github.com/google/pprof/", []string{"cmd/loadgen"}, "profiles are merged where they are taken"},
 	{"net/http/pprof", []string{"server"}, "it is served on loopback only, when asked for"},
 	{"database/sql", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
 	{"modernc.org/", []string{"server/internal/audit", "reports/history"}, "only these keep records"},

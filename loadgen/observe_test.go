@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,8 +16,9 @@ type tellingDriver struct {
 	info DriverInfo
 	fail func(n int) (Reply, error) // nil for never
 
-	mu    sync.Mutex
-	asked int
+	mu        sync.Mutex
+	asked     int
+	stretches []bool
 }
 
 func (d *tellingDriver) Open(context.Context) (Session, error) { return d, nil }
@@ -37,6 +39,13 @@ func (d *tellingDriver) Call(_ context.Context, c Call) (Reply, error) {
 	return Reply{Data: map[string]any{"goroutines": 100 - n, "heap_bytes": 1000 * n, "gc_cycles": 10 + n, "gc_pause_p99_s": 0.001}}, nil
 }
 
+// Measuring implements Watcher.
+func (d *tellingDriver) Measuring(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stretches = append(d.stretches, on)
+}
+
 func TestObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &tellingDriver{info: DriverInfo{Kind: "http", PID: os.Getpid(), PIDs: []int{os.Getpid()}}}
@@ -50,6 +59,9 @@ func TestObserver(t *testing.T) {
 		o.pause()
 		time.Sleep(5 * time.Second)
 		r := o.report(10)
+		if !slices.Equal(d.stretches, []bool{true, false}) {
+			t.Errorf("the driver heard %v of the measured time", d.stretches)
+		}
 		if d.asked < 4 || d.asked > 5 { // at the begin and end, and every two seconds between
 			t.Errorf("asked %d times", d.asked)
 		}

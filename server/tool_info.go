@@ -96,7 +96,7 @@ type StatsData struct {
 	Responses  CacheStats                   `json:"response_cache"`
 	Profiles   ProfileStats                 `json:"profiles"`
 	Audit      AuditStats                   `json:"audit"`
-	Since      time.Time                    `json:"since" jsonschema:"when operations and profile_operations begin: with the server or with the last reset"`
+	Since      time.Time                    `json:"since,omitzero" jsonschema:"when operations and profile_operations begin: with the server or with the last reset"`
 	Operations map[string]metrics.Operation `json:"operations"`
 	Profile    map[string]metrics.Operation `json:"profile_operations,omitempty" jsonschema:"the same on the profile that was asked for"`
 	Pool       PoolStats                    `json:"pool"`
