@@ -454,3 +454,26 @@ func TestDiagnosisThroughATunnel(t *testing.T) {
 		t.Errorf("the tunnel of its own: %s", asJSON(d))
 	}
 }
+
+// TestSlowStepsAreJudgedByTheRoundTrip wants each step slow just above its allowance, and not at it.
+func TestSlowStepsAreJudgedByTheRoundTrip(t *testing.T) {
+	for _, trip := range []time.Duration{0, 80 * time.Millisecond} {
+		for _, slow := range slowSteps {
+			limit := (time.Duration(slow.trips*float64(trip)) + slow.allowance).Seconds()
+			for _, tc := range []struct {
+				median float64
+				want   int
+			}{{limit, 0}, {limit + 0.001, 1}} {
+				steps := []Step{
+					{Step: stepRoundTrip, ProfileID: "web", MedianS: trip.Seconds()},
+					{Step: stepRoundTrip, ProfileID: "other", MedianS: 0.09},
+					{Step: slow.step, ProfileID: "web", MedianS: tc.median},
+				}
+				got := latencies(steps)
+				if len(got) != tc.want || tc.want == 1 && (got[0].Step != slow.step || got[0].ProfileID != "web" || got[0].Remedy == "") {
+					t.Errorf("%s of %v at a round trip of %v: %+v", slow.step, tc.median, trip, got)
+				}
+			}
+		}
+	}
+}

@@ -230,7 +230,7 @@ func (h *health) one(c *check, s *Server) HealthCheck {
 	h.work.Go(func() {
 		defer cancel()
 		status, message := c.look(ctx, s)
-		c.busy.Store(false) // before anybody hears of the end
+		c.busy.Store(false) // before the answer: another round may begin as soon as that is there
 		done <- answer{status, message}
 	})
 	select {

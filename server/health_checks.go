@@ -127,6 +127,9 @@ func (s *Server) checkCanary(ctx context.Context, id string) (Health, string) {
 	return Healthy, fmt.Sprintf("%s on canary %s in %s", what, id, milliseconds(time.Since(start).Seconds()))
 }
 
+// fewFailures to connect are enough to speak of all hosts.
+const fewFailures = 3
+
 // judgeHosts judges by the connections that were tried lately.
 func (s *Server) judgeHosts() (Health, string) {
 	failing, hosts := s.pool.Breakers()
@@ -145,7 +148,7 @@ func (s *Server) judgeHosts() (Health, string) {
 	now, before := s.pool.Stats(), s.health.history.before(lately)
 	dials, failures := now.Dials-before.dials, now.DialFailures-before.dialFailures
 	switch {
-	case failures > 0 && dials == 0 && now.Open == 0:
+	case failures >= fewFailures && dials == 0 && now.Open == 0:
 		return Unhealthy, fmt.Sprintf("all of the last %d attempts to connect failed", failures)
 	case failures > 0 && failures >= dials:
 		return Degraded, fmt.Sprintf("%d of the last %d attempts to connect failed", failures, dials+failures)

@@ -209,7 +209,11 @@ func TestNoHostCanBeReached(t *testing.T) {
 	c := f.connect(t.Context(), t)
 	defer c.end()
 	c.call("ssh_exec", args{"profile_id": "fake", "command": "true"})
-	f.health(t).wantHealth(t, "ssh", Unhealthy, "all of the last 1 attempts to connect failed")
+	f.health(t).wantHealth(t, "ssh", Degraded, "1 of the last 1 attempts to connect failed")
+	for range fewFailures - 1 {
+		c.call("ssh_exec", args{"profile_id": "fake", "command": "true"})
+	}
+	f.health(t).wantHealth(t, "ssh", Unhealthy, "all of the last 3 attempts to connect failed")
 	waitUntil(t, "the breaker is open", func() bool {
 		c.call("ssh_exec", args{"profile_id": "fake", "command": "true"})
 		return f.server.pool.Stats().BreakersOpen == 1

@@ -89,8 +89,8 @@ func micro(ns *int64) string {
 	return time.Duration(*ns).Round(time.Microsecond).String()
 }
 
-// TestOverhead: the server with every feature on costs little more than the SSH library and the MCP library, one after the other.
-func TestOverhead(t *testing.T) {
+// TestProofOverhead: the server with every feature on costs little more than the SSH library and the MCP library, one after the other.
+func TestProofOverhead(t *testing.T) {
 	d, text := compared(t, relaxed(t, "overhead"), "--duration", length(30*time.Second, 3*time.Second), "--warmup", length(2*time.Second, time.Second))
 	for _, s := range d.Scenarios {
 		if r := s.Server; s.Arm == "ssh" && r != nil && r.CacheHits != nil && (*r.CacheHits != 0 || *r.CacheMisses < s.Requests) {
@@ -101,8 +101,8 @@ func TestOverhead(t *testing.T) {
 		"raw: the SSH library alone on as many open connections; noop: the MCP library alone. The fake host in a process of its own.\n\n"+text)
 }
 
-// TestCacheHit: a remembered result costs little more than an MCP call that does nothing, and less than a tenth of asking a host that takes 10 ms.
-func TestCacheHit(t *testing.T) {
+// TestProofCacheHit: a remembered result costs little more than an MCP call that does nothing, and less than a tenth of asking a host that takes 10 ms.
+func TestProofCacheHit(t *testing.T) {
 	_, text := compared(t, relaxed(t, "cache"), "--duration", length(20*time.Second, 3*time.Second))
 	_, truth := countedHits(t)
 	keep(t, "cache-hit.txt", "One run, arms in alternating slices; hit: an ssh_exec whose result is remembered; noop: the MCP library alone; miss: the same command\n"+
