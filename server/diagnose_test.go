@@ -92,7 +92,7 @@ func TestEachCauseIsFound(t *testing.T) {
 			if name == "mute" {
 				cfg.Pooling.ConnectionTimeout = 0.3
 			}
-			d := diagnose(t, cfg, DiagnoseOptions{Profile: "web", Iterations: 1})
+			d := diagnose(t, cfg, DiagnoseOptions{Profile: "web", Iterations: 3}) // three, so that one that the machine held up does not count
 			if got := kinds(d.Findings); !slices.Equal(got, tc.want) || d.Healthy != tc.sound {
 				t.Errorf("found %v, healthy %v; want %v, %v\n%s", got, d.Healthy, tc.want, tc.sound, asJSON(d))
 			}

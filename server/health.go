@@ -77,8 +77,8 @@ type health struct {
 	mu      sync.Mutex
 	closed  bool
 	last    *HealthData
-	began   time.Time     // when the checks of last did
-	flight  chan struct{} // closed when the checks under way have ended; nil while there are none
+	began   time.Time // when the checks of last did
+	flight  *flight   // nil while no checks are under way
 	history history
 
 	sessions atomic.Int64 // MCP sessions that clients have open
@@ -168,31 +168,52 @@ func (h *health) cached(s *Server) *HealthData {
 	return &d
 }
 
-// refresh checks anew. Callers at the same time share one round of checks, which goes on when they give up.
+// refresh checks anew. Callers at the same time share one round of checks, which goes on when they give up. A round that began before the call
+// may have seen what is no longer so; then the next one counts.
 func (h *health) refresh(ctx context.Context, s *Server) (*HealthData, error) {
-	h.mu.Lock()
-	flight := h.flight
-	if flight == nil {
-		if h.closed {
-			h.mu.Unlock()
-			return nil, &callError{CodeInternalError, "the server is closed"}
+	for asked := time.Now(); ; {
+		under, err := h.join(s, asked)
+		if err != nil {
+			return nil, err
 		}
-		flight = make(chan struct{})
-		h.flight = flight
-		h.work.Go(func() { h.round(s, flight) })
-	}
-	h.mu.Unlock()
-	select {
-	case <-flight:
-		return h.cached(s), nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		if under == nil {
+			return h.cached(s), nil
+		}
+		select {
+		case <-under.ended:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
 }
 
+// flight is a round of checks under way.
+type flight struct {
+	began time.Time
+	ended chan struct{} // closed when it has
+}
+
+// join returns the round under way, or begins one; nil where the last round began after asked.
+func (h *health) join(s *Server, asked time.Time) (*flight, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last != nil && !h.began.Before(asked) {
+		return nil, nil
+	}
+	if h.closed {
+		return nil, &callError{CodeInternalError, "the server is closed"}
+	}
+	if h.flight == nil {
+		f := &flight{time.Now(), make(chan struct{})}
+		h.flight = f
+		h.work.Go(func() { h.round(s, f) })
+	}
+	return h.flight, nil
+}
+
 // round runs all checks at once.
-func (h *health) round(s *Server, flight chan struct{}) {
-	began := time.Now()
+func (h *health) round(s *Server, f *flight) {
+	began := f.began
 	d := &HealthData{Status: Healthy, CheckedAt: stamp(began), Checks: make([]HealthCheck, len(h.checks))}
 	sample := s.sample()
 	var wg sync.WaitGroup
@@ -210,7 +231,7 @@ func (h *health) round(s *Server, flight chan struct{}) {
 	h.mu.Unlock()
 	h.history.add(sample)
 	s.logHealth(before, d)
-	close(flight)
+	close(f.ended)
 }
 
 // one runs a check. One that does not end in time is left behind, and not begun again before it has ended.
