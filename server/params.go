@@ -3,7 +3,6 @@ package server
 import (
 	"fmt"
 	"io/fs"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -19,6 +18,9 @@ type params struct {
 }
 
 func (p *params) take(names []string) (any, bool) {
+	if p.known == nil {
+		p.known = make([]string, 0, 16) // as many as most tools have
+	}
 	p.known = append(p.known, names...)
 	var found any
 	var as string
@@ -105,10 +107,15 @@ func (p *params) fileMode(names ...string) *fs.FileMode {
 
 // done returns what is wrong with the arguments, or nil.
 func (p *params) done() error {
-	for _, name := range slices.Sorted(maps.Keys(p.args)) {
+	var unknown []string
+	for name := range p.args {
 		if !slices.Contains(p.known, name) {
-			p.fail("unknown parameter %q; known are %s", name, strings.Join(p.known, ", "))
+			unknown = append(unknown, name)
 		}
+	}
+	slices.Sort(unknown)
+	for _, name := range unknown {
+		p.fail("unknown parameter %q; known are %s", name, strings.Join(p.known, ", "))
 	}
 	if len(p.errs) == 0 {
 		return nil

@@ -101,7 +101,7 @@ func (e *RuleError) Error() string {
 	return e.Field + ": " + e.Message + ": " + e.Remedy
 }
 
-// Policy is a compiled set of rules. It is immutable and safe for concurrent use.
+// Policy is a compiled set of rules. What it decides never changes; it is safe for concurrent use. It must not be copied.
 type Policy struct {
 	protocols   []string
 	allow       patterns
@@ -114,6 +114,7 @@ type Policy struct {
 	targets     []address
 	listenHosts []string
 	tunnels     int
+	memory      memory
 }
 
 // Compile checks the rules and prepares them. Its error joins one *RuleError for
@@ -188,15 +189,13 @@ func (p *Policy) Decide(c Call) Decision {
 }
 
 func (p *Policy) decideCommand(command string) Decision {
-	if p.denySudo {
-		if name := escalation(command); name != "" {
-			return refuse("deny_sudo", "the command starts %s, which is not allowed on this profile", name)
-		}
-	}
-	if rule := p.deny.search(command); rule != "" {
-		return refuse(rule, "the command matches the deny list")
-	}
-	if len(p.allow) == 0 || p.allow.admit(command) {
+	r := p.read(command)
+	switch {
+	case p.denySudo && r.escalates != "":
+		return refuse("deny_sudo", "the command starts %s, which is not allowed on this profile", r.escalates)
+	case r.denied != "":
+		return refuse(r.denied, "the command matches the deny list")
+	case r.admitted:
 		return Decision{Allowed: true}
 	}
 	if p.allow.found(command) {
@@ -210,20 +209,17 @@ func (p *Policy) decideTicket(c Call) Decision {
 		return Decision{Allowed: true}
 	}
 	for i, name := range p.tickets {
-		if name == c.Operation || slices.Contains(c.Actions, name) || name == "ssh.sudo" && c.escalates() {
+		if name == c.Operation || slices.Contains(c.Actions, name) || name == "ssh.sudo" && (c.Sudo || p.read(c.Command).escalates != "") {
 			return refuse(fmt.Sprintf("require_change_ticket_for[%d] %q", i, name), "%s needs a change_ticket on this profile", name)
 		}
 	}
 	return Decision{Allowed: true}
 }
 
-// escalates says whether the call runs under sudo, by asking or by its command.
-func (c Call) escalates() bool { return c.Sudo || escalation(c.Command) != "" }
-
 // ReadOnly says whether a pattern of read_only_commands declares the command to
 // change nothing. Commands with shell control must be matched whole, as under an
 // allow list.
-func (p *Policy) ReadOnly(command string) bool { return p.readOnly.admit(command) }
+func (p *Policy) ReadOnly(command string) bool { return p.read(command).readOnly }
 
 // SessionLimit is the longest a command or tunnel may last; 0 is no limit.
 func (p *Policy) SessionLimit() time.Duration { return p.session }
