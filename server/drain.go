@@ -24,6 +24,7 @@ func (q *requests) count(next http.Handler) http.Handler {
 		if !q.enter() {
 			w.Header().Set("Retry-After", "1")
 			w.Header().Set("Connection", "close")
+			// The gateway knows by these words that it may ask another server.
 			http.Error(w, "the server is stopping; nothing was done", http.StatusServiceUnavailable)
 			return
 		}

@@ -44,8 +44,8 @@ func relaxed(t *testing.T, group string) []string {
 	return names
 }
 
-// compared runs scenarios, demands that their comparisons hold, and tabulates them.
-func compared(t *testing.T, names []string, args ...string) (*result.Doc, string) {
+// sideBySide runs scenarios, demands that their comparisons hold, and tabulates them.
+func sideBySide(t *testing.T, names []string, args ...string) (*result.Doc, string) {
 	t.Helper()
 	dir := t.TempDir()
 	args = append(append([]string{"run", "--quiet", "--isolate", "--out", dir}, args...), names...)
@@ -91,7 +91,7 @@ func micro(ns *int64) string {
 
 // TestProofOverhead: the server with every feature on costs little more than the SSH library and the MCP library, one after the other.
 func TestProofOverhead(t *testing.T) {
-	d, text := compared(t, relaxed(t, "overhead"), "--duration", length(30*time.Second, 3*time.Second), "--warmup", length(2*time.Second, time.Second))
+	d, text := sideBySide(t, relaxed(t, "overhead"), "--duration", length(30*time.Second, 3*time.Second), "--warmup", length(2*time.Second, time.Second))
 	for _, s := range d.Scenarios {
 		if r := s.Server; s.Arm == "ssh" && r != nil && r.CacheHits != nil && (*r.CacheHits != 0 || *r.CacheMisses < s.Requests) {
 			t.Errorf("%s: %d hits and %d misses of the cache in %d calls, which should all miss", s.Name, *r.CacheHits, *r.CacheMisses, s.Requests)
@@ -103,7 +103,7 @@ func TestProofOverhead(t *testing.T) {
 
 // TestProofCacheHit: a remembered result costs little more than an MCP call that does nothing, and less than a tenth of asking a host that takes 10 ms.
 func TestProofCacheHit(t *testing.T) {
-	_, text := compared(t, relaxed(t, "cache"), "--duration", length(20*time.Second, 3*time.Second))
+	_, text := sideBySide(t, relaxed(t, "cache"), "--duration", length(20*time.Second, 3*time.Second))
 	_, truth := countedHits(t)
 	keep(t, "cache-hit.txt", "One run, arms in alternating slices; hit: an ssh_exec whose result is remembered; noop: the MCP library alone; miss: the same command\n"+
 		"without the cache, on a host that takes 10 ms.\n\n"+text+"\n"+truth)
