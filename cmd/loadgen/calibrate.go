@@ -74,7 +74,6 @@ func (o *calibrateOptions) run(cmd *cobra.Command) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
-	tuneThreads()
 	work, err := newWorkspace()
 	if err != nil {
 		return err
@@ -256,6 +255,7 @@ func (c *calibration) open(ctx context.Context, duration time.Duration, arm load
 		Name: "calibrate", Operation: "ssh.exec", Seed: 1, Arms: []loadgen.Arm{arm},
 		Executor: loadgen.Executor{Warmup: time.Second, Duration: duration}, Mix: parts,
 	}
+	tuneThreads(plan)
 	opts := c.target.fit(plan, loadgen.Options{Progress: progress, Log: slog.New(slog.NewTextHandler(c.notes, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 	r, err := loadgen.Run(ctx, plan, open, opts)
 	switch {

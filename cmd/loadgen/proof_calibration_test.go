@@ -14,11 +14,11 @@ func TestProofCalibration(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "calibration.json")
 	args := []string{"calibrate", "--quiet", "--duration", length(60*time.Second, 5*time.Second), "--out", file}
 	if !whole() {
-		args = append(args, "--within", "15")
+		args = append(args, "--within", "30")
 	}
 	u, code := attempt(t, program(t, "loadgen"), args...)
 	for range 2 {
-		if code != exitHarness {
+		if code == exitHeld || whole() && code != exitHarness {
 			break
 		}
 		t.Logf("made again:\n%s", u.stdout)

@@ -118,11 +118,11 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	if err := o.checkProfile(); err != nil {
 		return err
 	}
-	tuneThreads()
 	plans, err := o.plans(args)
 	if err != nil {
 		return err
 	}
+	tuneThreads(plans...)
 	faults, err := o.readInjection(plans)
 	if err != nil {
 		return err
