@@ -26,6 +26,7 @@ var only = []struct {
 	{"net/http/pprof", []string{"server"}, "it is served on loopback only, when asked for"},
 	{"database/sql", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
 	{"modernc.org/", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
+	{"github.com/fsnotify/", []string{"server/internal/profile"}, "only profiles and secrets are watched"},
 	{"testing", nil, "shipped packages do not carry the test framework"},
 	{"testing/", nil, "shipped packages do not carry the test framework"},
 }

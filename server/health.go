@@ -131,10 +131,15 @@ func (h *health) run(ctx context.Context, s *Server) {
 		return
 	}
 	for {
-		if _, err := h.refresh(ctx, s); err != nil {
-			return
+		interval := s.current().Monitoring.HealthCheckInterval.Duration()
+		d := h.cached(s) // somebody else may have asked meanwhile
+		if d == nil || d.AgeS >= interval.Seconds() {
+			if _, err := h.refresh(ctx, s); err != nil {
+				return
+			}
+			d = &HealthData{}
 		}
-		t := time.NewTimer(s.current().Monitoring.HealthCheckInterval.Duration())
+		t := time.NewTimer(interval - time.Duration(d.AgeS*float64(time.Second)))
 		select {
 		case <-t.C:
 		case <-ctx.Done():

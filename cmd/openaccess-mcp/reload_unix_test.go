@@ -92,9 +92,9 @@ func TestHangup(t *testing.T) {
 	write("drain_timeout: 7\nsecrets_: x\n")
 	child.Process.Signal(syscall.SIGHUP)
 	logs.await(t, "server.yaml:4:1: secrets_: unknown key")
-	write("drain_timeout: 7\nconnection_pooling: {enabled: false}\nlog_level: debug\n")
+	write("drain_timeout: 7\nlisten: 127.0.0.1:8723\nlog_level: debug\n")
 	child.Process.Signal(syscall.SIGHUP)
-	logs.await(t, `changed="[log_level drain_timeout]" after_restart=[connection_pooling.enabled]`)
+	logs.await(t, `changed="[log_level drain_timeout]" after_restart=[listen]`)
 	answer(`"id":2`)
 	in.Close()
 	if err := child.Wait(); err != nil {

@@ -25,6 +25,7 @@ type memHost struct {
 
 	sessions atomic.Int64 // at once on a connection; 0 is no bound, -1 none
 	refused  atomic.Int64 // session channels
+	breaks   atomic.Bool  // a connection on which a channel is asked for ends
 	dials    atomic.Int64
 	killed   atomic.Int64     // connections, by kill
 	fault    func() dialFault // of each dial; nil is none
@@ -126,6 +127,9 @@ func (h *memHost) serve(far net.Conn) {
 	h.work.Go(func() { ssh.DiscardRequests(reqs) })
 	var open atomic.Int64
 	for nc := range chans {
+		if h.breaks.Load() {
+			return
+		}
 		most := h.sessions.Load()
 		if n := open.Add(1); nc.ChannelType() != "session" || most != 0 && n > most {
 			open.Add(-1)

@@ -234,6 +234,18 @@ func TestDeadConnectionIsReplacedBeforeUse(t *testing.T) {
 	}
 }
 
+// TestBrokenConnectionIsReplacedOnce has every connection break when a channel is asked for.
+func TestBrokenConnectionIsReplacedOnce(t *testing.T) {
+	h := newMemHost(t)
+	h.breaks.Store(true)
+	p := h.pool(t, Config{})
+	_, err := p.Session(t.Context(), target("web", "web"))
+	wantKind(t, err, KindConnect)
+	if n := h.dials.Load(); n != 2 {
+		t.Errorf("%d connections were tried, want 2", n)
+	}
+}
+
 func TestIdleConnectionsAreEvictedAndLeasedOnesKept(t *testing.T) {
 	_, p, target := start(t, fakessh.Options{}, Config{ChannelsPerConn: 1})
 	held, err := p.Acquire(t.Context(), target)
