@@ -5,12 +5,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server"
 )
@@ -83,15 +85,28 @@ func TestRealDoctor(t *testing.T) {
 // TestRealDoctorOnAFullHost has all of sshd's places for those who log in taken.
 func TestRealDoctorOnAFullHost(t *testing.T) {
 	s := startSSHD(t, "MaxStartups 1:100:1", "LoginGraceTime 60")
-	idle, err := net.Dial("tcp", s.addr())
-	must(t, err)
-	defer idle.Close()
-	_, err = idle.Read(make([]byte, 1)) // it has a place
-	must(t, err)
+	defer takePlace(t, s.addr()).Close()
 	d := s.doctor(t, 1, "real", "--iterations", "1")
 	if len(d.Findings) != 1 || !strings.Contains(d.Findings[0].Remedy, "MaxStartups") {
 		t.Errorf("found %+v", d.Findings)
 	}
+}
+
+// takePlace connects until sshd lets it begin to log in: until then the connection that found sshd awake may have the place.
+func takePlace(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	for range 100 {
+		c, err := net.Dial("tcp", addr)
+		must(t, err)
+		banner := make([]byte, 4)
+		if _, err := io.ReadFull(c, banner); err == nil && string(banner) == "SSH-" {
+			return c
+		}
+		c.Close()
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatal("sshd has no place")
+	return nil
 }
 
 // TestRealDoctorThroughJump reaches sshd through itself.
