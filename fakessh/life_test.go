@@ -69,15 +69,15 @@ func TestCloseClientConnections(t *testing.T) {
 }
 
 func TestCloseNamesWhatBlocks(t *testing.T) {
-	release := make(chan struct{})
+	begun, release := make(chan struct{}), make(chan struct{})
 	host := fakessh.Start(fakessh.Options{Handlers: map[string]fakessh.Handler{
-		"stubborn": func(context.Context, *fakessh.Command) int { <-release; return 0 },
+		"stubborn": func(context.Context, *fakessh.Command) int { close(begun); <-release; return 0 },
 	}})
 	host.SetGrace(20 * time.Millisecond)
 	if err := session(t, dial(t, host)).Start("stubborn mule"); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, func() bool { return host.Stats().Running == 1 })
+	<-begun
 	if err := host.Close(); err == nil || !strings.Contains(err.Error(), `"stubborn mule" of 127.0.0.1`) {
 		t.Errorf("close gives %v", err)
 	}
