@@ -60,8 +60,8 @@ func (o *calibrateOptions) check() error {
 	switch {
 	case !(o.rate > 0):
 		return usage("--rate %g is not above 0: give calls per second", o.rate)
-	case o.duration.Seconds()*o.rate < 2000:
-		return usage("--duration %v at %g/s makes fewer than 2000 calls, too few for p99.9: raise one of them", o.duration, o.rate)
+	case o.duration.Seconds()*o.rate < 2500:
+		return usage("--duration %v at %g/s makes fewer than 2500 calls, too few for p99.9: raise one of them", o.duration, o.rate)
 	case !(o.within > 0):
 		return usage("--within %g is not above 0: give percent", o.within)
 	case isURL(o.server) || o.server == "inprocess":
@@ -211,7 +211,7 @@ func compare(reported, recorded, floor *stats.Histogram, q float64) (result.Cali
 // undelayed is the command that the host does not delay, and floorShare how many of them are sent for each that it does.
 const (
 	undelayed  = "true"
-	floorShare = 0.2
+	floorShare = 0.4
 )
 
 // comparison is what was measured of one delay: what loadgen reports, what the host recorded, and what commands without a delay took in the
