@@ -132,12 +132,9 @@ func (h *health) run(ctx context.Context, s *Server) {
 	}
 	for {
 		interval := s.current().Monitoring.HealthCheckInterval.Duration()
-		d := h.cached(s) // somebody else may have asked meanwhile
-		if d == nil || d.AgeS >= interval.Seconds() {
-			if _, err := h.refresh(ctx, s); err != nil {
-				return
-			}
-			d = &HealthData{}
+		d, err := h.since(ctx, s, time.Now().Add(1-interval)) // somebody else may have asked meanwhile
+		if err != nil {
+			return
 		}
 		t := time.NewTimer(interval - time.Duration(d.AgeS*float64(time.Second)))
 		select {
@@ -176,8 +173,13 @@ func (h *health) cached(s *Server) *HealthData {
 // refresh checks anew. Callers at the same time share one round of checks, which goes on when they give up. A round that began before the call
 // may have seen what is no longer so; then the next one counts.
 func (h *health) refresh(ctx context.Context, s *Server) (*HealthData, error) {
-	for asked := time.Now(); ; {
-		under, err := h.join(s, asked)
+	return h.since(ctx, s, time.Now())
+}
+
+// since gives the answer of a round that began at a time or later, and begins one where there is none.
+func (h *health) since(ctx context.Context, s *Server, least time.Time) (*HealthData, error) {
+	for {
+		under, err := h.join(s, least)
 		if err != nil {
 			return nil, err
 		}
@@ -198,11 +200,11 @@ type flight struct {
 	ended chan struct{} // closed when it has
 }
 
-// join returns the round under way, or begins one; nil where the last round began after asked.
-func (h *health) join(s *Server, asked time.Time) (*flight, error) {
+// join returns the round under way, or begins one; nil where the last round began at least or later.
+func (h *health) join(s *Server, least time.Time) (*flight, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.last != nil && !h.began.Before(asked) {
+	if h.last != nil && !h.began.Before(least) {
 		return nil, nil
 	}
 	if h.closed {
