@@ -79,7 +79,7 @@ func TestGatewayUpgrade(t *testing.T) {
 	front.end()
 }
 
-// TestGatewaySurvivesItsServers is acceptance in short; TestGatewayProof under the tag proof is the same, whole.
+// TestGatewaySurvivesItsServers is acceptance in short; TestProofGateway under the tag proof is the same, whole.
 func TestGatewaySurvivesItsServers(t *testing.T) {
 	r := crash(t, crashPlan{callers: 16, kills: 2, before: 300 * time.Millisecond, down: 300 * time.Millisecond, after: 700 * time.Millisecond})
 	t.Log(r)
@@ -178,10 +178,7 @@ func (r *report) judge(t *testing.T, attempts []attempt) {
 		if a.text == "" {
 			continue
 		}
-		i := slices.IndexFunc(r.kills, func(k kill) bool {
-			return !a.end.Before(k.from) && (a.code == "OUTCOME_UNKNOWN" && !a.start.After(k.to) && strings.Contains(a.text, k.addr) ||
-				a.stateful && strings.Contains(a.text, sessionGone) && a.start.Before(k.from.Add(2*time.Second)))
-		})
+		i := r.cause(a)
 		switch {
 		case i < 0:
 			t.Errorf("failed without a reason, %s: %+v", r.when(a), a)
@@ -208,6 +205,21 @@ func (r *report) judge(t *testing.T, attempts []attempt) {
 	if r.calls < 50*r.plan.kills || r.late > 0 {
 		t.Errorf("%d calls, %d of them failed late", r.calls, r.late)
 	}
+}
+
+// cause is the index of the latest kill that explains a failed call, and -1 where none does. Kills may be closer together than the two seconds
+// in which a session learns that it is gone.
+func (r *report) cause(a attempt) int {
+	for i, k := range slices.Backward(r.kills) {
+		switch {
+		case a.end.Before(k.from):
+		case a.code == "OUTCOME_UNKNOWN" && !a.start.After(k.to) && strings.Contains(a.text, k.addr):
+			return i
+		case a.stateful && strings.Contains(a.text, sessionGone) && a.start.Before(k.from.Add(2*time.Second)):
+			return i
+		}
+	}
+	return -1
 }
 
 // when tells a failed call's time relative to the kills.
