@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	spareLife  = 10 * time.Second // of a channel that nobody takes
-	sparePause = time.Second      // until another is tried after one was refused
+	spareLife  = 4 * time.Second // of a channel that nobody takes
+	sparePause = time.Second     // until another is tried after one was refused
 )
 
 // spare is a session channel that was opened before anybody asked for it, which saves the next command a round trip. A connection has one at
