@@ -52,6 +52,7 @@ func (e EDivisive) Find(series []float64) ([]ChangePoint, error) {
 		if at == 0 {
 			break
 		}
+		copy(shuffled, series) // back into the stretches
 		p := e.significance(search, shuffled, bounds, q, rnd)
 		if p > e.Alpha {
 			break
@@ -213,7 +214,9 @@ func (d *divider) bestEnd(t, n int) float64 {
 		m := k - t
 		w := within[k]
 		v := inverse[k] * (whole[k] - left - w - float64(m)*leftShare - before*w*inverse[max(m-1, 1)])
-		best = max(best, v)
+		if v > best {
+			best = v
+		}
 	}
 	return 2 * best
 }

@@ -216,28 +216,29 @@ func TestEDivisiveFalseAlarms(t *testing.T) {
 	}
 }
 
-// TestEDivisiveDetection has a step of 10 % in noise of 3 %, with 5 values behind it.
+// TestEDivisiveDetection has a step of 10 % in noise of 3 % after 40 values, and more and more values behind it.
 func TestEDivisiveDetection(t *testing.T) {
-	found, near := 0, 0
-	for seed := range uint64(200) {
-		rnd := rand.New(rand.NewPCG(seed, 8))
-		x := make([]float64, 45)
-		for i := range x {
-			x[i] = 0.03 * rnd.NormFloat64()
-			if i >= 40 {
-				x[i] += math.Log(1.1)
+	for _, test := range []struct{ behind, found, near int }{{5, 60, 55}, {10, 95, 90}} {
+		found, near := 0, 0
+		for seed := range uint64(100) {
+			rnd := rand.New(rand.NewPCG(seed, 8))
+			x := make([]float64, 40+test.behind)
+			for i := range x {
+				x[i] = 0.03 * rnd.NormFloat64()
+				if i >= 40 {
+					x[i] += math.Log(1.1)
+				}
+			}
+			if at := changes(t, EDivisive{Seed: seed}, x); len(at) > 0 {
+				found++
+				if d := at[len(at)-1] - 40; d >= -1 && d <= 1 {
+					near++
+				}
 			}
 		}
-		at := changes(t, EDivisive{Seed: seed}, x)
-		if len(at) > 0 {
-			found++
-			if d := at[len(at)-1] - 40; d >= -1 && d <= 1 {
-				near++
-			}
+		if t.Logf("%d behind: found %d, within a run %d of 100", test.behind, found, near); found < test.found || near < test.near {
+			t.Errorf("%d behind: found %d, within a run %d of 100", test.behind, found, near)
 		}
-	}
-	if t.Logf("found %d, within a run %d of 200", found, near); found < 190 || near < 180 {
-		t.Errorf("found %d, within a run %d of 200", found, near)
 	}
 }
 
