@@ -43,7 +43,10 @@ func Markdown(w io.Writer, groups []Group) error {
 		for _, f := range g.All() {
 			fmt.Fprintf(out, "- %s\n", markdown(f.String()))
 		}
-		fmt.Fprint(out, "\n| Cell | Load | Metric | Runs | Baseline | Of | Latest | Changes |\n|---|---|---|--:|--:|--:|--:|---|\n")
+		if len(g.All()) > 0 {
+			fmt.Fprintln(out)
+		}
+		fmt.Fprint(out, "| Cell | Load | Metric | Runs | Baseline | Of | Latest | Changes |\n|---|---|---|--:|--:|--:|--:|---|\n")
 		for j := range g.Series {
 			row := g.Series[j].row()
 			for k := range row {
