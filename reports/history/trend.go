@@ -21,6 +21,7 @@ import (
 const (
 	trendWidth  vg.Length = 440
 	trendHeight vg.Length = 140
+	labelRoom   vg.Length = 12 // right of the plot, for half of the last label
 )
 
 var (
@@ -55,7 +56,7 @@ func trend(s *Series, id string) (template.HTML, error) {
 	p.Y.Tick.Marker = plot.TickerFunc(func(low, high float64) []plot.Tick { return valueTicks(s.Metric, low, high) })
 	var b bytes.Buffer
 	canvas := vgsvg.New(trendWidth, trendHeight)
-	p.Draw(draw.New(canvas))
+	p.Draw(draw.Crop(draw.New(canvas), 0, -labelRoom, 0, 0))
 	if _, err := canvas.WriteTo(&b); err != nil {
 		return "", err
 	}
