@@ -24,6 +24,9 @@ func (w *Window) Histogram() (*stats.Coarse, error) {
 	return stats.DecodeSparse(w.Hist)
 }
 
+// Histogram is the whole distribution, to three significant digits.
+func (d *Distribution) Histogram() (*stats.Histogram, error) { return stats.Decode(d.HDR) }
+
 func windows(ws []loadgen.Window) []Window {
 	out := make([]Window, len(ws))
 	for i, w := range ws {
