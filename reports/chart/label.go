@@ -32,18 +32,30 @@ func (l label) Box(_ string, f font.Font) (width, height, depth vg.Length) {
 
 // Draw writes the text with the anchor that the style's alignment asks for. pt is where its baseline would be, were it aligned to the bottom.
 func (l label) Draw(c vg.Canvas, s string, sty text.Style, pt vg.Point) {
-	to, ok := c.(*draw.Canvas)
-	if !ok {
-		return
-	}
-	svg, ok := to.Canvas.(*canvas)
-	if !ok || s == "" || sty.Font.Size == 0 {
+	svg := under(c)
+	if svg == nil || s == "" || sty.Font.Size == 0 {
 		return
 	}
 	anchor := map[text.XAlignment]string{text.XCenter: "middle", text.XRight: "end"}[sty.XAlign]
 	pt.Y += vg.Length(sty.YAlign) * sty.Font.Size
 	svg.SetColor(sty.Color)
 	svg.text(pt, s, sty.Font.Size.Points(), anchor, sty.Rotation)
+}
+
+// under finds the canvas that others were cut from.
+func under(c vg.Canvas) *canvas {
+	for {
+		switch of := c.(type) {
+		case *draw.Canvas:
+			c = of.Canvas
+		case draw.Canvas:
+			c = of.Canvas
+		case *canvas:
+			return of
+		default:
+			return nil
+		}
+	}
 }
 
 // style is that of text in a chart.

@@ -29,6 +29,7 @@ type canvas struct {
 
 	open string // attributes of the path that is still open
 	x, y int    // where it is, in tenths
+	from [2]int // where its last part began
 }
 
 // pen is what Push saves.
@@ -131,6 +132,7 @@ func (c *canvas) path(attrs string, p vg.Path) {
 			c.arc(comp)
 		case vg.CloseComp:
 			c.body.WriteByte('z')
+			c.x, c.y = c.from[0], c.from[1]
 		}
 	}
 }
@@ -153,6 +155,7 @@ func (c *canvas) step(command string, to vg.Point) {
 	c.x, c.y = x, y
 	switch {
 	case command == "m":
+		c.from = [2]int{x, y}
 		c.body.WriteString("m" + short(dx) + second(dy))
 	case dx == 0 && dy == 0:
 	case dy == 0:
