@@ -79,19 +79,13 @@ func newPage(d *result.Doc) pageView {
 	return p
 }
 
-// partNames heads the parts of a mean call.
-func partNames() []string {
-	return append(append([]string{"unsent"}, stages...), "rest")
-}
-
 func newSpent(r *spent) pageSpent {
-	parts := append(append([]int64{r.unsent}, r.stages...), r.rest)
-	row := pageSpent{Cell: cellName(r.cell), Mean: nanos(&r.latency)}
+	parts := r.all()
+	row := pageSpent{Cell: cellName(r.cell), Mean: nanos(&r.latency), Parts: r.parts()}
 	var sum, at float64
 	for i, v := range parts {
 		parts[i] = max(v, 0)
 		sum += float64(parts[i])
-		row.Parts = append(row.Parts, orZero(v))
 	}
 	var bar strings.Builder
 	bar.WriteString(`<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">`)

@@ -1,8 +1,6 @@
 package reports
 
-import (
-	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
-)
+import "github.com/openaccess-mcp/openaccess-mcp/reports/result"
 
 // stages are the parts of a call that the server reports, in their order.
 var stages = []string{"queue", "dial", "channel", "remote"}
@@ -33,6 +31,22 @@ func spentTimes(d *result.Doc) []spent {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// partNames heads what parts writes.
+func partNames() []string {
+	return append(append([]string{"unsent"}, stages...), "rest")
+}
+
+func (r *spent) all() []int64 { return append(append([]int64{r.unsent}, r.stages...), r.rest) }
+
+// parts writes the parts of the mean call, in the order of partNames.
+func (r *spent) parts() []string {
+	var out []string
+	for _, v := range r.all() {
+		out = append(out, orZero(v))
+	}
+	return out
 }
 
 // share is the mean over n calls of durations that only some of them report.

@@ -173,7 +173,7 @@ func remarks(rows []targetRow) []string {
 
 func newCell(s *result.Scenario) cellRow {
 	c := cellRow{
-		Scenario: clean(s.Name), Step: orNone(s.Step), Arm: orNone(s.Arm), Rate: rate(s.AchievedRate),
+		Scenario: clean(s.Name), Step: orNone(words(s.Part, s.Step)), Arm: orNone(s.Arm), Rate: rate(s.AchievedRate),
 		P50: none, P95: none, P99: none, Max: none,
 		Errors: strconv.FormatInt(s.ErrorCount(), 10), Dropped: strconv.FormatInt(s.Dropped, 10),
 	}
@@ -230,7 +230,7 @@ func baseOf(d *result.Doc, s *result.Scenario) *result.Scenario {
 func newArm(base, s *result.Scenario) armRow {
 	a, b := latency(base), latency(s)
 	return armRow{
-		Scenario: clean(s.Name), Step: orNone(s.Step), Base: clean(base.Arm), Arm: clean(s.Arm),
+		Scenario: clean(s.Name), Step: orNone(words(s.Part, s.Step)), Base: clean(base.Arm), Arm: clean(s.Arm),
 		BaseP50: nanos(a.P50), ArmP50: nanos(b.P50), P50: ratio(a.P50, b.P50),
 		BaseP95: nanos(a.P95), ArmP95: nanos(b.P95), P95: ratio(a.P95, b.P95),
 		Rate: times(base.AchievedRate, s.AchievedRate),

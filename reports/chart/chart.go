@@ -145,14 +145,19 @@ var steps = []float64{1, 2, 5, 10}
 
 // roundLog goes to the step below or above.
 func roundLog(v float64, round func(float64) float64) float64 {
-	decade := math.Pow(10, math.Floor(math.Log10(v)))
+	decade := math.Pow(10, math.Floor(math.Log10(v)+1e-9))
 	at := v / decade
-	for i, s := range steps[1:] {
-		if at <= s*(1+1e-9) {
-			if at > steps[i]*(1+1e-9) && round(0.5) == 1 {
-				return s * decade
-			}
-			return steps[i] * decade
+	below := steps[0]
+	for _, s := range steps {
+		switch {
+		case math.Abs(at/s-1) < 1e-9:
+			return s * decade
+		case s < at:
+			below = s
+		case round(0.5) == 1:
+			return s * decade
+		default:
+			return below * decade
 		}
 	}
 	return decade
@@ -164,7 +169,7 @@ func timeTicks(low, high float64) []plot.Tick {
 	var ticks []plot.Tick
 	for d := math.Floor(math.Log10(low) + 1e-9); d <= math.Log10(high)+1e-9; d++ {
 		for _, s := range steps[:3] {
-			if s != 1 && decades > 3.2 || s == 5 && decades > 2.2 {
+			if s != 1 && decades > 1.7 {
 				continue
 			}
 			v := s * math.Pow(10, d)
@@ -233,7 +238,10 @@ func clock(v, step float64) string {
 
 // linearY gives a plot a y axis from zero with few round ticks; write labels them.
 func linearY(p *plot.Plot, high, unit float64, write func(float64) string) {
-	step := roundLog(max(high/unit, 1e-9)/3, math.Ceil) * unit
+	if high <= 0 {
+		high = unit
+	}
+	step := roundLog(high/unit/3, math.Ceil) * unit
 	p.Y.Min, p.Y.Max = 0, max(high*1.05, step)
 	p.Y.Tick.Marker = plot.TickerFunc(func(_, high float64) []plot.Tick {
 		var ticks []plot.Tick

@@ -23,9 +23,12 @@ type Window struct {
 
 // The heights of the two parts of Heat.
 const (
-	rateHeight vg.Length = 76
-	heatHeight vg.Length = 190
+	rateHeight vg.Length = 86
+	heatHeight vg.Length = 184
 )
+
+// partGap keeps the labels of two parts of a chart apart.
+const partGap vg.Length = 12
 
 // Heat draws latency over time as a map: time goes to the right, latency up, and what is darker holds more calls. Lines show the median and the
 // 99th percentile. Below, on the same axis of time, stand throughput and errors. Neighbouring windows are taken together until at most so many
@@ -46,7 +49,7 @@ func Heat(w Words, windows []Window, ls []Limit, columns int) string {
 	elapsed(lower, end, true)
 	linearY(lower, m.peak(), 1, func(v float64) string { return siNumber(v) + "/s" })
 	lower.Add(drawing(m.rates))
-	lower.Draw(c.area(0, rateHeight))
+	lower.Draw(c.area(0, rateHeight-partGap))
 	return c.svg(w)
 }
 

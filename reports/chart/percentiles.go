@@ -32,6 +32,9 @@ func Percentiles(w Words, hists []*stats.Histogram, ls []Limit) string {
 	for _, l := range ls {
 		low, high = min(low, l.At), max(high, l.At)
 	}
+	if low > high {
+		low, high = time.Millisecond, time.Second // there is nothing to show
+	}
 	p.Add(limits(ls))
 	p.X.Min, p.X.Max = 0, most
 	p.X.Tick.Marker = plot.TickerFunc(percentTicks)

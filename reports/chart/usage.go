@@ -11,7 +11,7 @@ import (
 )
 
 // usageHeight is that of each of the two parts of Usage.
-const usageHeight vg.Length = 110
+const usageHeight vg.Length = 115
 
 // Usage draws what a process used over time in stretches of one width: CPU in percent of one core, and under it memory in bytes. Either may be
 // empty.
@@ -33,7 +33,7 @@ func Usage(w Words, width time.Duration, cpu []float64, memory []int64) string {
 	elapsed(lower, end, true)
 	linearY(lower, slices.Max(append([]float64{1 << 20}, resident...)), 1<<20, func(v float64) string { return fmt.Sprintf("%.4g MiB", v/(1<<20)) })
 	lower.Add(steady(resident, width, SeriesInk(1)))
-	lower.Draw(c.area(0, usageHeight))
+	lower.Draw(c.area(0, usageHeight-partGap))
 	return c.svg(w)
 }
 
