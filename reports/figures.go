@@ -22,6 +22,12 @@ const (
 	tableRows   = 8 // of a table beside a chart over time
 )
 
+// gallery gathers the charts of a page within its bounds.
+type gallery struct {
+	columns         int // of each heat map
+	charts, leftOut int
+}
+
 // sections gathers the charts of each scenario, and says what was left out.
 func sections(d *result.Doc) (all []section, leftOut string) {
 	maps := 0
@@ -30,39 +36,50 @@ func sections(d *result.Doc) (all []section, leftOut string) {
 			maps++
 		}
 	}
-	columns := max(min(allColumns/max(maps, 1), mostColumns), leastColumn)
-	charts, dropped := 0, 0
+	g := gallery{columns: max(min(allColumns/max(maps, 1), mostColumns), leastColumn)}
 	for _, cells := range byName(d) {
 		s := section{ID: fmt.Sprintf("s%d", len(all)+1), Name: clean(cells[0].Name), Operation: clean(cells[0].Operation)}
-		draw := func(make func(id string) (figure, bool)) {
-			if charts >= maxCharts {
-				dropped++
-			} else if f, ok := make(fmt.Sprintf("%s-%d", s.ID, len(s.Figures)+1)); ok {
-				s.Figures = append(s.Figures, f)
-				charts++
-			}
-		}
-		for group := range slices.Chunk(withLatency(cells), chart.MaxSeries) {
-			draw(func(id string) (figure, bool) { return percentiles(id, group, limits(cells)) })
-		}
-		for _, c := range cells {
-			if len(c.Windows) > 0 {
-				draw(func(id string) (figure, bool) { return heat(id, c, limits(cells), columns) })
-			}
-		}
-		for _, c := range cells {
-			if c.Server != nil && c.Server.Series != nil {
-				draw(func(id string) (figure, bool) { return usage(id, c) })
-			}
-		}
+		g.fill(&s, cells)
 		if len(s.Figures) > 0 {
 			all = append(all, s)
 		}
 	}
-	if dropped > 0 {
-		leftOut = fmt.Sprintf("%d more charts are left out; the tables have all figures.", dropped)
+	if g.leftOut > 0 {
+		leftOut = fmt.Sprintf("%d more charts are left out; the tables have all figures.", g.leftOut)
 	}
 	return all, leftOut
+}
+
+// fill draws the charts of one scenario's cells.
+func (g *gallery) fill(s *section, cells []*result.Scenario) {
+	ls := limits(cells)
+	for group := range slices.Chunk(withLatency(cells), chart.MaxSeries) {
+		g.add(s, func(id string) (figure, bool) { return percentiles(id, group, ls) })
+	}
+	for _, c := range cells {
+		if len(c.Windows) > 0 {
+			g.add(s, func(id string) (figure, bool) { return heat(id, c, ls, g.columns) })
+		}
+	}
+	for _, c := range cells {
+		if c.Server != nil && c.Server.Series != nil {
+			g.add(s, func(id string) (figure, bool) { return usage(id, c) })
+		}
+	}
+}
+
+// add draws one more chart, unless there are too many or it cannot be read.
+func (g *gallery) add(s *section, draw func(id string) (figure, bool)) {
+	if g.charts >= maxCharts {
+		g.leftOut++
+		return
+	}
+	id := fmt.Sprintf("%s-%d", s.ID, len(s.Figures)+1)
+	if f, ok := draw(id); ok {
+		f.ID = id
+		s.Figures = append(s.Figures, f)
+		g.charts++
+	}
 }
 
 // byName groups the cells that ran by scenario, in the order of the document.

@@ -35,6 +35,7 @@ type section struct {
 
 // figure is a chart with its key, and its figures as a table.
 type figure struct {
+	ID      string // of the chart
 	Caption string
 	Chart   template.HTML
 	Keys    []key

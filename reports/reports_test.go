@@ -44,6 +44,8 @@ func execRun() *loadgen.Result {
 		GCCycles: known(int64(22)), GCPauseP99: known(786 * time.Microsecond),
 		Series: &loadgen.ResourceSeries{Width: time.Second, CPUPercent: []float64{6.04, 6.8}, RSSBytes: []int64{33 << 20, 34 << 20}},
 	}
+	pooled.Windows, unpooled.Windows = windows(6, time.Millisecond), windows(6, 9*time.Millisecond)
+	unpooled.Windows[4].Errors = 7
 	unpooled.Errors["CONNECTION_FAILED"] = 7
 	unpooled.ErrorSamples = map[string]string{"CONNECTION_FAILED": "dial 127.0.0.1:22: connection refused"}
 	return &loadgen.Result{
@@ -60,6 +62,20 @@ func execRun() *loadgen.Result {
 			CPUPerCall: 208 * time.Microsecond, CPUWait: 0.023, GCPauseP99: 400 * time.Microsecond, MaxStall: 31 * time.Millisecond,
 		},
 	}
+}
+
+// windows are n seconds, each slower than the one before, from low on.
+func windows(n int, low time.Duration) []loadgen.Window {
+	ws := make([]loadgen.Window, n)
+	for i := range ws {
+		w := loadgen.Window{Start: time.Duration(i) * time.Second, Width: time.Second, Requests: 200}
+		for j := range 200 {
+			w.Latency.Record(low + low*time.Duration(j*(i+1))/200)
+		}
+		w.P50, w.P95, w.P99, w.Max = w.Latency.Percentile(0.5), w.Latency.Percentile(0.95), w.Latency.Percentile(0.99), w.Latency.Max()
+		ws[i] = w
+	}
+	return ws
 }
 
 func known[T any](v T) *T { return &v }
@@ -84,7 +100,7 @@ func sftpRun() *loadgen.Result {
 	}
 }
 
-func sample(t *testing.T, runs ...*loadgen.Result) *result.Doc {
+func sample(t testing.TB, runs ...*loadgen.Result) *result.Doc {
 	t.Helper()
 	d, err := result.FromRun(result.Meta{
 		ID: "20260304T050607Z-0001", Git: "0123abcd", Command: "loadgen run ssh-exec sftp-1mb --seed 7",
@@ -100,7 +116,7 @@ func sample(t *testing.T, runs ...*loadgen.Result) *result.Doc {
 	return d
 }
 
-func render(t *testing.T, format string, d *result.Doc) string {
+func render(t testing.TB, format string, d *result.Doc) string {
 	t.Helper()
 	r, err := Renderer(format)
 	if err != nil {
@@ -171,7 +187,7 @@ var hostile = []string{
 	`a"b\`, "a,b\"c", "x\n# EOF\nloadgenx 1", "a%0Ab", "a\r\n::warning::b", "</style><script>", "</title>", "x\nBenchmarkX 1 1 ns/op", "a/b c",
 }
 
-func hostileDoc(t *testing.T, text string) *result.Doc {
+func hostileDoc(t testing.TB, text string) *result.Doc {
 	d := sample(t, execRun(), sftpRun())
 	d.Run = result.Run{
 		ID: text, Git: text, Command: text, Host: result.Host{CPU: text, OS: text, Go: text},

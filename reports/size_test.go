@@ -35,7 +35,7 @@ func hour(tb testing.TB) *result.Doc {
 
 func hourOf(c *loadgen.Cell, rnd *rand.Rand, typical time.Duration) {
 	const width = 12 * time.Second
-	c.Latency, c.Service = &stats.Histogram{}, &stats.Histogram{}
+	c.Latency, c.Service, c.Windows = &stats.Histogram{}, &stats.Histogram{}, nil
 	series := &loadgen.ResourceSeries{Width: width}
 	for i := range 300 {
 		w := loadgen.Window{Start: time.Duration(i) * width, Width: width, Errors: int64(i % 97 / 96)}

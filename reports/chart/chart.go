@@ -126,7 +126,11 @@ func limits(ls []Limit) drawing {
 				continue
 			}
 			c.StrokeLine2(draw.LineStyle{Color: l.Ink, Width: 1.5, Dashes: []vg.Length{6, 3}}, c.Min.X, y, c.Max.X, y)
-			c.FillText(style(l.Ink, text.XLeft, text.YBottom, 0), vg.Point{X: c.Min.X + 4, Y: y + 4}, l.Name)
+			at := y + 4
+			if at+labelSize > c.Max.Y {
+				at = y - labelSize // above it would lie outside
+			}
+			c.FillText(style(l.Ink, text.XLeft, text.YBottom, 0), vg.Point{X: c.Min.X + 4, Y: at}, l.Name)
 		}
 	}
 }
