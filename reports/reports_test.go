@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"flag"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -187,8 +189,20 @@ var hostile = []string{
 	`a"b\`, "a,b\"c", "x\n# EOF\nloadgenx 1", "a%0Ab", "a\r\n::warning::b", "</style><script>", "</title>", "x\nBenchmarkX 1 1 ns/op", "a/b c",
 }
 
+// failedFile is the file of the failed sample, made once.
+var failedFile = sync.OnceValue(func() []byte {
+	data, err := os.ReadFile("testdata/failed.json")
+	if err != nil {
+		panic(err)
+	}
+	return data
+})
+
 func hostileDoc(t testing.TB, text string) *result.Doc {
-	d := sample(t, execRun(), sftpRun())
+	d := &result.Doc{}
+	if err := json.Unmarshal(failedFile(), d); err != nil {
+		t.Fatal(err)
+	}
 	d.Run = result.Run{
 		ID: text, Git: text, Command: text, Host: result.Host{CPU: text, OS: text, Go: text},
 		Server: result.Server{Version: text, Path: text, Transport: text, Config: text}, Target: result.Target{Kind: text, Faults: text},
