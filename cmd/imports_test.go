@@ -30,6 +30,8 @@ var only = []struct {
 	{"gonum.org/v1/plot", []string{"reports/history"}, "charts are drawn where they are shown"},
 	{"gonum.org/v1/plot/", []string{"reports/history"}, "charts are drawn where they are shown"},
 	{"github.com/fsnotify/", []string{"server/internal/profile"}, "only profiles and secrets are watched"},
+	{"gonum.org/v1/plot", []string{"reports/chart"}, "a heavy dependency"},
+	{"gonum.org/v1/plot/", []string{"reports/chart"}, "a heavy dependency"},
 	{"testing", nil, "shipped packages do not carry the test framework"},
 	{"testing/", nil, "shipped packages do not carry the test framework"},
 }
@@ -64,7 +66,8 @@ var allowed = []struct {
 	{"reports/result", []string{"loadgen", "loadgen/stats"}, "a document is made of a run"},
 	{"reports/gate", []string{"reports/result", "loadgen/stats"}, "a gate judges documents"},
 	{"reports/history", []string{"reports/result", "loadgen/stats"}, "a history is of documents"},
-	{"reports", []string{"reports/", "loadgen"}, "renderers read documents"},
+	{"reports/chart", []string{"loadgen/stats"}, "a chart is of figures, not of documents"},
+	{"reports", []string{"reports/", "loadgen", "loadgen/stats"}, "renderers read documents"},
 }
 
 func TestImportRules(t *testing.T) {
