@@ -138,8 +138,14 @@ func known(values []float64) []float64 {
 // a change that does not matter, as in V. G. Tusher, R. Tibshirani and G. Chu, PNAS 98 (2001), pages 5116 to 5121.
 func (c *column) terms(n int, s float64) []float64 {
 	sum, k := 0.0, 0
+	mag := make([]float64, n)
+	for i, d := range c.diff[:n] {
+		mag[i] = math.Abs(d)
+	}
+	bound := wins * max(median(mag), s)
 	for _, d := range c.diff[:n] {
 		if !math.IsNaN(d) {
+			d = min(bound, max(d, -bound))
 			sum += d * d
 			k++
 		}
@@ -148,7 +154,7 @@ func (c *column) terms(n int, s float64) []float64 {
 	out := make([]float64, n)
 	for i, d := range c.diff[:n] {
 		if !math.IsNaN(d) && scale > 0 {
-			out[i] = d / scale
+			out[i] = min(bound, max(d, -bound)) / scale
 		}
 	}
 	return out
@@ -178,3 +184,5 @@ func deviation(values []float64) float64 {
 	}
 	return math.Sqrt(sum / (n - 1))
 }
+
+var wins = 2.0
