@@ -133,19 +133,14 @@ func known(values []float64) []float64 {
 	return out
 }
 
-// terms are what the first n pairs add to the cell's statistic, Σd/√(Σd²+n·s²) of its differences d. s is half the smallest effect that counts. No
-// sign changes the denominator. Without s this would order as Student's t does; s keeps a cell that hardly varies from taking the largest value with
-// a change that does not matter, as in V. G. Tusher, R. Tibshirani and G. Chu, PNAS 98 (2001), pages 5116 to 5121.
+// terms are what the first n pairs add to the cell's statistic, Σd/√(Σd²+n·s²) of its differences d, where s is the smallest effect that counts. No
+// sign changes the denominator. Without s this would order as Student's t does; s keeps a cell that hardly varies, and so is of nearly one size by luck,
+// from taking the largest value of all with a change that does not matter, as in V. G. Tusher, R. Tibshirani and G. Chu, PNAS 98 (2001), pages
+// 5116 to 5121.
 func (c *column) terms(n int, s float64) []float64 {
 	sum, k := 0.0, 0
-	mag := make([]float64, n)
-	for i, d := range c.diff[:n] {
-		mag[i] = math.Abs(d)
-	}
-	bound := wins * max(median(mag), s)
 	for _, d := range c.diff[:n] {
 		if !math.IsNaN(d) {
-			d = min(bound, max(d, -bound))
 			sum += d * d
 			k++
 		}
@@ -154,7 +149,7 @@ func (c *column) terms(n int, s float64) []float64 {
 	out := make([]float64, n)
 	for i, d := range c.diff[:n] {
 		if !math.IsNaN(d) && scale > 0 {
-			out[i] = min(bound, max(d, -bound)) / scale
+			out[i] = d / scale
 		}
 	}
 	return out
@@ -184,5 +179,3 @@ func deviation(values []float64) float64 {
 	}
 	return math.Sqrt(sum / (n - 1))
 }
-
-var wins = 2.0

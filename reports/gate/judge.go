@@ -104,7 +104,7 @@ func (l *look) test() {
 		if !c.tested {
 			continue
 		}
-		terms, at = append(terms, c.terms(l.n, c.effectDiff*smooth)), append(at, i)
+		terms, at = append(terms, c.terms(l.n, c.effectDiff)), append(at, i)
 		if c.cell.Measure == result.MeasureErrors {
 			errorCells++
 		}
@@ -137,7 +137,7 @@ func (c *cell) decide(l *look) {
 		o.Verdict = result.GateRegressed
 	case *o.PBetter <= l.level && c.shift.Estimate <= -c.effectDiff:
 		o.Verdict = result.GateImproved
-	case c.equivalent() && (l.last() || c.shift.Estimate < c.effectDiff):
+	case c.equivalent(l):
 		o.Verdict = result.GateEquivalent
 	default:
 		c.inconclusive(l)
@@ -147,11 +147,15 @@ func (c *cell) decide(l *look) {
 }
 
 // equivalent reports whether the interval rules the margin out. It also has to be narrow enough to do so for no change at all: where a machine cannot
-// resolve the margin, a lucky estimate is no evidence. Where no call of head failed, it cannot have got worse.
-func (c *cell) equivalent() bool {
+// resolve the margin, a lucky estimate is no evidence. While pairs may follow, an estimate of a regression is measured on, even within the margin. Where
+// no call of head failed, it cannot have got worse.
+func (c *cell) equivalent(l *look) bool {
 	s := c.shift
 	if c.cell.Measure == result.MeasureErrors && c.sum.head.Failed == 0 {
 		return true
+	}
+	if !l.last() && s.Estimate >= c.effectDiff {
+		return false
 	}
 	return s.Confidence > 0 && s.High < c.marginAt && s.High-s.Estimate < c.marginAt
 }
@@ -203,6 +207,9 @@ func change(c *result.GateCell, v float64) string {
 	return fmt.Sprintf("%+.1f %%", 100*v)
 }
 
+// size is a change without its sign.
+func size(c *result.GateCell, v float64) string { return change(c, v)[1:] }
+
 // number is nil where a figure is none.
 func number(v float64) *float64 {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -210,4 +217,3 @@ func number(v float64) *float64 {
 	}
 	return &v
 }
-var smooth = 0.5
