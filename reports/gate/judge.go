@@ -23,7 +23,7 @@ func (j *Judge) judge(k int) {
 		g.Cells = append(g.Cells, l.cells[i].out)
 	}
 	g.Control = j.controlArm(l.level)
-	g.Verdict, g.Why = whole(&g)
+	g.Verdict, g.Why = conclude(&g)
 	g.Warnings = warnings(&g)
 	j.last, j.judged = g, k+1
 	j.done = k+1 == len(j.opts.Looks) || g.Verdict != result.GateInconclusive
@@ -160,8 +160,8 @@ func (c *cell) equivalent(l *look) bool {
 	return s.Confidence > 0 && s.High < c.marginAt && s.High-s.Estimate < c.marginAt
 }
 
-// whole is the verdict of all cells, and why.
-func whole(g *result.Gate) (result.GateVerdict, []string) {
+// conclude gives the verdict of all cells, and why.
+func conclude(g *result.Gate) (result.GateVerdict, []string) {
 	named := map[result.GateVerdict][]string{}
 	for i := range g.Cells {
 		c := &g.Cells[i]

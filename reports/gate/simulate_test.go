@@ -28,7 +28,7 @@ func worsen(measure string, factor float64) []Injection {
 // TestNullGates is acceptance in short: TestProofGateSimulation has the whole.
 func TestNullGates(t *testing.T) {
 	for _, k := range Kinds {
-		r := simulated(t, Simulation{Name: string(k), Gates: 150, Options: Options{Seed: 5, Flips: 1 << 13}, Noise: Synthetic{Kind: k}})
+		r := simulated(t, Simulation{Name: string(k), Gates: 60, Options: Options{Seed: 5, Flips: 1 << 13}, Noise: Synthetic{Kind: k}})
 		if _, low, _ := r.Share(r.Verdicts[result.GateRegressed]); low > 0.005 {
 			t.Errorf("%s: %d of %d null gates regressed", k, r.Verdicts[result.GateRegressed], r.Gates)
 		}
@@ -45,7 +45,7 @@ func TestInjectedSlowdowns(t *testing.T) {
 	}{
 		{"p50", 1.10, 0, 0.97}, {"p50", 1.05, 1, 0.95}, {"p99", 1.10, 2, 0.88}, {"cpu_per_op", 1.06, 1, 0.95}, {"rss", 1.05, 0, 0.95}, {"saturation", 0.9, 0, 0.95}, {"errors", 0.01, 0, 0.95},
 	} {
-		r := simulated(t, Simulation{Name: tt.measure, Gates: 100, Options: Options{Seed: 6, Flips: 1 << 13}, Noise: Synthetic{Kind: Independent}, Inject: worsen(tt.measure, tt.factor)})
+		r := simulated(t, Simulation{Name: tt.measure, Gates: 60, Options: Options{Seed: 6, Flips: 1 << 13}, Noise: Synthetic{Kind: Independent}, Inject: worsen(tt.measure, tt.factor)})
 		if got := float64(r.Caught[tt.look]) / float64(r.Gates); got < tt.share {
 			t.Errorf("%s × %v: caught in %v by look %d, want %v", tt.measure, tt.factor, got, tt.look+1, tt.share)
 		}
@@ -55,8 +55,8 @@ func TestInjectedSlowdowns(t *testing.T) {
 // TestUnresolvedIsInconclusive makes the machine too noisy for the slowdown: it is not to pass.
 func TestUnresolvedIsInconclusive(t *testing.T) {
 	noisy := Synthetic{Kind: Independent, SD: map[string]float64{result.MeasureP50: 0.3}}
-	r := simulated(t, Simulation{Gates: 100, Options: Options{Flips: 1 << 13}, Noise: noisy, Inject: worsen("p50", 1.1)})
-	if r.Missing != 0 || r.Verdicts[result.GateInconclusive] < 80 {
+	r := simulated(t, Simulation{Gates: 40, Options: Options{Flips: 1 << 13}, Noise: noisy, Inject: worsen("p50", 1.1)})
+	if r.Missing != 0 || r.Verdicts[result.GateInconclusive] < 32 {
 		t.Errorf("%d gates let it pass, verdicts %v", r.Missing, r.Verdicts)
 	}
 }
