@@ -53,9 +53,6 @@ type cell struct {
 	tested bool
 }
 
-// last reports whether no pairs follow.
-func (l *look) last() bool { return l.k+1 == len(l.opts.Looks) }
-
 // measure describes a cell by the pairs of the look.
 func (l *look) measure(c *column) cell {
 	out := cell{column: c, bounds: boundsOf(l.opts, c.cell), known: c.known(l.n)}
@@ -137,7 +134,7 @@ func (c *cell) decide(l *look) {
 		o.Verdict = result.GateRegressed
 	case *o.PBetter <= l.level && c.shift.Estimate <= -c.effectDiff:
 		o.Verdict = result.GateImproved
-	case c.equivalent(l):
+	case c.equivalent():
 		o.Verdict = result.GateEquivalent
 	default:
 		c.inconclusive(l)
@@ -147,17 +144,14 @@ func (c *cell) decide(l *look) {
 }
 
 // equivalent reports whether the interval rules the margin out. It also has to be narrow enough to do so for no change at all: where a machine cannot
-// resolve the margin, a lucky estimate is no evidence. While pairs may follow, an estimate of a regression is measured on, even within the margin. Where
+// resolve the margin, a lucky estimate is no evidence. And an estimate as large as a regression's is none of equivalence, even within the margin. Where
 // no call of head failed, it cannot have got worse.
-func (c *cell) equivalent(l *look) bool {
+func (c *cell) equivalent() bool {
 	s := c.shift
 	if c.cell.Measure == result.MeasureErrors && c.sum.head.Failed == 0 {
 		return true
 	}
-	if !l.last() && s.Estimate >= c.effectDiff {
-		return false
-	}
-	return s.Confidence > 0 && s.High < c.marginAt && s.High-s.Estimate < c.marginAt
+	return s.Estimate < c.effectDiff && s.Confidence > 0 && s.High < c.marginAt && s.High-s.Estimate < c.marginAt
 }
 
 // conclude gives the verdict of all cells, and why.
