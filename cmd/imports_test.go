@@ -27,11 +27,9 @@ var only = []struct {
 	{"database/sql", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
 	{"modernc.org/", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
 	{"github.com/jackc/", []string{"reports/history"}, "only these keep records"},
-	{"gonum.org/v1/plot", []string{"reports/history"}, "charts are drawn where they are shown"},
-	{"gonum.org/v1/plot/", []string{"reports/history"}, "charts are drawn where they are shown"},
+	{"gonum.org/v1/plot", []string{"reports/chart", "reports/history"}, "a heavy dependency"},
+	{"gonum.org/v1/plot/", []string{"reports/chart", "reports/history"}, "a heavy dependency"},
 	{"github.com/fsnotify/", []string{"server/internal/profile"}, "only profiles and secrets are watched"},
-	{"gonum.org/v1/plot", []string{"reports/chart"}, "a heavy dependency"},
-	{"gonum.org/v1/plot/", []string{"reports/chart"}, "a heavy dependency"},
 	{"testing", nil, "shipped packages do not carry the test framework"},
 	{"testing/", nil, "shipped packages do not carry the test framework"},
 }
