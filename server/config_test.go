@@ -237,7 +237,7 @@ func FuzzConfigValue(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if !utf8.ValidString(text) {
-			t.Skip("no YAML file can hold it")
+			return // no YAML file can hold it
 		}
 		for _, k := range configKeys {
 			v, err := k.parse(text)

@@ -98,7 +98,7 @@ func (s *Store) openFile(path string) error {
 // Close closes the database.
 func (s *Store) Close() error { return s.failed(s.db.Close()) }
 
-// query turns the placeholders of a statement into those of the database.
+// query writes a statement's parameters, ? in this package, as the database wants them.
 func (s *Store) query(text string) string {
 	if !s.postgres {
 		return text
