@@ -177,3 +177,27 @@ func TestASpareChannelGoes(t *testing.T) {
 		return spare == nil && !preparing && h.closed.Load() == 1
 	})
 }
+
+// TestASpareChannelEndsAsItIsTaken: the host closes it while a caller reaches for it.
+func TestASpareChannelEndsAsItIsTaken(t *testing.T) {
+	h := newMemHost(t)
+	p := withSpare(t, h, Config{})
+	gone, _, _ := spareOf(p)
+	gone.taken <- struct{}{} // the one who held it is done
+	ended := &spare{ch: gone.ch, requests: gone.requests, taken: make(chan struct{}), ended: true}
+	for _, g := range p.groups {
+		g.mu.Lock()
+		g.conns[0].spare = ended
+		g.mu.Unlock()
+	}
+	go func() { <-ended.taken }()
+	s, err := p.Session(t.Context(), target("a", "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	go ssh.DiscardRequests(s.Requests)
+	if s.Channel == ended.ch {
+		t.Error("got the closed channel")
+	}
+}
