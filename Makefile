@@ -3,6 +3,8 @@ GO      ?= go
 BIN     := bin
 PKGS    := ./...
 FUZZTIME ?= 20000x
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
 .DEFAULT_GOAL := help
 
@@ -54,6 +56,25 @@ proof: build ## measure what the documents claim, whole; needs root, OpenSSH and
 	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -tags proof -count=1 -timeout 90m -p 1 -run '^TestProof' $(PKGS)
 	RIVAL_REPEATS=31 RIVAL_REPORT=$(CURDIR)/docs/proof/rivals.txt $(GO) test -tags realssh -count=1 -timeout 20m -run TestRivals ./cmd/openaccess-mcp
 
+.PHONY: release
+release: ## build an archive for every platform into dist/, with checksums; the same commit and Go give the same bytes (needs GNU tar)
+	@rm -rf dist && mkdir -p dist
+	@set -e; for platform in $(PLATFORMS); do \
+	  os=$${platform%/*}; arch=$${platform#*/}; name=openaccess-mcp_$(VERSION)_$${os}_$$arch; mkdir dist/$$name; echo "$$name"; \
+	  CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w' -o dist/$$name/ ./cmd/openaccess-mcp ./cmd/loadgen ./cmd/fakessh; \
+	  cp LICENSE README.md CHANGELOG.md dist/$$name; \
+	  tar -C dist --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$$(git log -1 --format=%ct) -cf - $$name | gzip -n9 > dist/$$name.tar.gz; \
+	  rm -r dist/$$name; \
+	done
+	cd dist && sha256sum *.tar.gz > SHA256SUMS
+
+.PHONY: image
+image: ## build the server's container image, openaccess-mcp:$(VERSION) (needs docker and the machine's certificate authorities)
+	@rm -rf dist/image && mkdir -p dist/image/state dist/image/work
+	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '-s -w' -o dist/image/ ./cmd/openaccess-mcp
+	cp /etc/ssl/certs/ca-certificates.crt dist/image/
+	docker build -q -f deploy/container/Containerfile -t openaccess-mcp:$(VERSION) dist/image
+
 .PHONY: clean
 clean: ## remove what make built and measured
-	rm -rf $(BIN) out
+	rm -rf $(BIN) out dist
