@@ -40,12 +40,12 @@ type gcPacer struct {
 
 // growing is the percentage for a heap that has never been as large: while connections and profiles come to stay, there shall be little garbage
 // between them. The holes that it leaves remain as long as they do, and would add half of what lives.
-const growing = 25
+const growing = 15
 
 // percent is how far the heap may grow beyond what lives on it now, in steps of 50 percent, since each change stops the program for a moment.
 func (p *gcPacer) percent(live uint64) int {
 	const least, most = 100, 800 // of Go's smallest heap, 4 MiB, the most makes 32
-	grew := live > p.peak+p.peak/32
+	grew := live > p.peak+p.peak/128
 	p.peak = max(p.peak, live)
 	switch {
 	case live == 0:
