@@ -33,6 +33,12 @@ func TestObject(t *testing.T) {
 		{strings.Repeat(`{"a":`, deepest+2) + "1" + strings.Repeat("}", deepest+2), nil},
 		{`{"a": ` + strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000) + "}", nil},
 	}
+	for depth, want := range map[int]bool{deepest: true, deepest + 1: false} {
+		text := `{"a": ` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + "}"
+		if _, ok := Object([]byte(text)); ok != want {
+			t.Errorf("%d lists within each other: %v", depth, ok)
+		}
+	}
 	for _, tt := range tests {
 		got, ok := Object([]byte(tt.text))
 		if ok != (tt.want != nil) || !reflect.DeepEqual(got, tt.want) {
