@@ -54,8 +54,8 @@ type Server struct {
 	started   time.Time
 	local     string // the user who runs the server
 
-	calls          atomic.Int64 // begun so far
-	swept, trimmed atomic.Int64 // calls at the last sweep, and when memory was last given back
+	calls atomic.Int64 // begun so far
+	swept atomic.Int64 // calls at the last sweep
 
 	reloading sync.Mutex
 
@@ -163,11 +163,12 @@ func (s *Server) sweep() {
 	}
 }
 
-// trim gives the memory that a busy time took back to the system, once no call has come since the last sweep. MCP clients keep servers around that
-// they seldom use, and Go's own scavenger leaves as much to garbage as to what lives.
+// trim gives the memory that a busy time took back to the system, when no call has come since the last sweep. MCP clients keep servers around that
+// they seldom use, and Go's own scavenger leaves as much to garbage as to what lives. It does so again at each sweep, since what asks many idle
+// connections whether they are alive leaves garbage, too.
 func (s *Server) trim() {
 	calls := s.calls.Load()
-	if s.swept.Swap(calls) == calls && s.trimmed.Swap(calls) != calls {
+	if s.swept.Swap(calls) == calls {
 		debug.FreeOSMemory()
 	}
 }

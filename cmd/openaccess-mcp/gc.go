@@ -11,13 +11,14 @@ import (
 // setting, twice what lives, it would be collected some twenty times a second under load, for a tenth of the server's time.
 const heapFloor = 32 << 20
 
-// tuneGC keeps the collector off a heap below heapFloor, and leaves it at Go's own setting above, unless GOGC says otherwise. The memory
+// tuneGC keeps the collector off a heap below heapFloor and has it run often while the heap grows beyond, unless GOGC says otherwise. The memory
 // limit comes before both.
 func tuneGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	percent := gcPercent(0)
+	var p gcPacer
+	percent := p.percent(0)
 	debug.SetGCPercent(percent)
 	afterEachCollection(func() {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
@@ -25,18 +26,32 @@ func tuneGC() {
 		if live[0].Value.Kind() != metrics.KindUint64 {
 			return
 		}
-		if now := gcPercent(live[0].Value.Uint64()); now != percent {
+		if now := p.percent(live[0].Value.Uint64()); now != percent {
 			percent = now
 			debug.SetGCPercent(now)
 		}
 	})
 }
 
-// gcPercent is how far the heap may grow beyond what lives on it, in steps of 50 percent, since each change stops the program for a moment.
-func gcPercent(live uint64) int {
+// gcPacer decides how far the heap may grow until the next collection.
+type gcPacer struct {
+	peak uint64 // of what has lived on the heap
+}
+
+// growing is the percentage for a heap that has never been as large: while connections and profiles come to stay, there shall be little garbage
+// between them. The holes that it leaves remain as long as they do, and would add half of what lives.
+const growing = 15
+
+// percent is how far the heap may grow beyond what lives on it now, in steps of 50 percent, since each change stops the program for a moment.
+func (p *gcPacer) percent(live uint64) int {
 	const least, most = 100, 800 // of Go's smallest heap, 4 MiB, the most makes 32
-	if live == 0 {
+	grew := live > p.peak+p.peak/128
+	p.peak = max(p.peak, live)
+	switch {
+	case live == 0:
 		return most
+	case grew && live > heapFloor/4:
+		return growing
 	}
 	percent := 100 * (heapFloor - int64(min(live, heapFloor))) / int64(live)
 	return min(most, max(least, int(percent/50*50)))

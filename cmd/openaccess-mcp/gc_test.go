@@ -10,8 +10,21 @@ func TestGCPercent(t *testing.T) {
 	for live, want := range map[uint64]int{
 		0: 800, 1 << 20: 800, 4 << 20: 700, 8 << 20: 300, 11 << 20: 150, 16 << 20: 100, 24 << 20: 100, 32 << 20: 100, 1 << 30: 100,
 	} {
-		if got := gcPercent(live); got != want {
+		p := gcPacer{peak: live}
+		if got := p.percent(live); got != want {
 			t.Errorf("with %d MiB alive: %d %%, want %d", live>>20, got, want)
+		}
+	}
+}
+
+func TestGCRunsOftenWhileTheHeapGrows(t *testing.T) {
+	var p gcPacer
+	for _, step := range []struct {
+		live uint64
+		want int
+	}{{0, 800}, {4 << 20, 700}, {8 << 20, 300}, {9 << 20, growing}, {20 << 20, growing}, {20<<20 + 1, 100}, {16 << 20, 100}, {20 << 20, 100}, {21 << 20, growing}} {
+		if got := p.percent(step.live); got != step.want {
+			t.Errorf("with %d bytes alive: %d %%, want %d", step.live, got, step.want)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -195,16 +194,9 @@ func (o *oracle) settle() {
 	}
 }
 
-// operations is how many random operations a test does: few, or with PROOF=whole in the environment as many as the documents claim.
-func operations(few, whole int) int {
-	if os.Getenv("PROOF") == "whole" {
-		return whole
-	}
-	return few
-}
-
 // TestAgainstOracle compares who runs after every one of very many random steps.
 func TestAgainstOracle(t *testing.T) {
+	begin := time.Now()
 	steps := operations(50_000, 1_000_000)
 	rnd := rand.New(rand.NewPCG(7, 7))
 	var l Limiter
@@ -241,12 +233,13 @@ func TestAgainstOracle(t *testing.T) {
 			t.Fatalf("step %d: %d run, %d wait; want %d, %d", step, r, w, o.count("", true), o.count("", false))
 		}
 	}
-	t.Logf("%d operations", steps)
+	keep(t, begin, "%d operations", steps)
 }
 
 // TestRandomUse counts by itself how many run for each key, and never wants more than the limit.
 func TestRandomUse(t *testing.T) {
 	const users = 16
+	begin := time.Now()
 	each := operations(2000, 1_000_000/users)
 	var l Limiter
 	var admitted atomic.Int64
@@ -273,7 +266,7 @@ func TestRandomUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d operations: %d admitted", users*each, admitted.Load())
+	keep(t, begin, "%d operations: %d admitted", users*each, admitted.Load())
 	if r, w := l.Stats(); r+w != 0 || l.turns.Len() != 0 {
 		t.Errorf("%d run, %d wait, %d gates have a turn", r, w, l.turns.Len())
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -74,16 +73,9 @@ func (m *model) remove(which func(modelEntry) bool) (n int64) {
 	return int64(before - len(m.entries))
 }
 
-// operations is how many random operations a test does: few, or with PROOF=whole in the environment as many as the documents claim.
-func operations(few, whole int) int {
-	if os.Getenv("PROOF") == "whole" {
-		return whole
-	}
-	return few
-}
-
 // TestAgainstModel compares result and counts after each of very many random steps.
 func TestAgainstModel(t *testing.T) {
+	begin := time.Now()
 	steps := operations(200_000, 1_000_000)
 	rnd := rand.New(rand.NewPCG(3, 5))
 	cfg := Config{MaxEntries: 20, MaxBytes: 400, TTL: 100}
@@ -135,7 +127,7 @@ func TestAgainstModel(t *testing.T) {
 			t.Fatalf("step %d: got %+v, want %+v", step, got, want)
 		}
 	}
-	t.Logf("%d operations: %+v", steps, c.Stats())
+	keep(t, begin, "%d operations: %+v", steps, c.Stats())
 	for key := range 5 {
 		c.Invalidate(groupOf(key))
 	}
@@ -147,6 +139,7 @@ func TestAgainstModel(t *testing.T) {
 // TestNothingStale has many readers and writers at once: nobody may read what was made before a write that had ended when he began.
 func TestNothingStale(t *testing.T) {
 	const groups, workers = 3, 16
+	begin := time.Now()
 	steps := operations(5_000, 1_000_000/workers)
 	c := New[int, int64](Config{MaxEntries: 8, MaxBytes: 1000, TTL: time.Hour})
 	var versions, written [groups]atomic.Int64 // begun and ended
@@ -191,7 +184,7 @@ func TestNothingStale(t *testing.T) {
 	if s.Hits == 0 || s.Misses == 0 || s.Shared == 0 || s.Invalidated == 0 {
 		t.Errorf("the test tried too little: %+v", s)
 	}
-	t.Logf("%d operations: %+v", workers*steps, s)
+	keep(t, begin, "%d operations: %+v", workers*steps, s)
 	for _, g := range c.groups {
 		if len(g.flights) > 0 {
 			t.Errorf("%d flights are left", len(g.flights))

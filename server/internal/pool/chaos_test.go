@@ -68,6 +68,7 @@ func (r *runs) once(t *testing.T) {
 // twice.
 func TestChaos(t *testing.T) {
 	const users = 16
+	begin := time.Now()
 	each := operations(1600, 20_000) / users
 	ran := &runs{n: map[string]int{}}
 	host, p, one := start(t, fakessh.Options{MaxSessions: 5, Handlers: map[string]fakessh.Handler{"count": ran.handle}}, Config{
@@ -127,7 +128,7 @@ func TestChaos(t *testing.T) {
 	if succeeded.Load() == 0 {
 		t.Error("nothing ever succeeded")
 	}
-	t.Logf("%d of %d operations succeeded: %+v", succeeded.Load(), users*each, p.Stats())
+	keep(t, begin, "%d of %d operations succeeded: %+v", succeeded.Load(), users*each, p.Stats())
 }
 
 // errLost stands for the end of a connection after the pool had given it out.

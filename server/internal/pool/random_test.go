@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,14 +16,6 @@ import (
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
 )
-
-// operations is how many random operations a test does: few, or with PROOF=whole in the environment as many as the documents claim.
-func operations(few, whole int) int {
-	if os.Getenv("PROOF") == "whole" {
-		return whole
-	}
-	return few
-}
 
 // oracle keeps its own books of what a pool has given out, under one lock.
 type oracle struct {
@@ -262,6 +253,7 @@ func (u *randomUser) check(err error) {
 // From time to time all pause, and the pool's books are compared with the oracle's.
 func TestPoolAgainstOracle(t *testing.T) {
 	const users, rounds = 16, 20
+	begin := time.Now()
 	each := operations(30_000, 1_000_000) / users / rounds
 	h := newMemHost(t)
 	var draws atomic.Uint64
@@ -327,5 +319,5 @@ func TestPoolAgainstOracle(t *testing.T) {
 	for _, u := range all {
 		done += u.done
 	}
-	t.Logf("%d operations: %d leases, %d reused, %d dials, %d of them in vain, %d channels refused, %d callers refused, %d connections ended by the host", done, s.Leases, s.Reused, s.Dials+s.DialFailures, s.DialFailures, s.Refused, s.Limited, h.killed.Load())
+	keep(t, begin, "%d operations: %d leases, %d reused, %d dials, %d of them in vain, %d channels refused, %d callers refused, %d connections ended by the host", done, s.Leases, s.Reused, s.Dials+s.DialFailures, s.DialFailures, s.Refused, s.Limited, h.killed.Load())
 }

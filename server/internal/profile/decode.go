@@ -21,6 +21,7 @@ type document struct {
 	file     string
 	profile  *Profile
 	at       map[string]*token.Position // by dotted field
+	text     []byte                     // whose places are still to be found, when there is a mistake; nil for none
 	problems []*Problem
 	sum      [sha256.Size]byte // of the file's bytes
 }
@@ -28,6 +29,13 @@ type document struct {
 // decode reads JSON or YAML into a profile, strictly and to the end: it reports
 // all unknown fields and wrong types of a file, not just the first.
 func decode(file string, data []byte) *document {
+	if d := decodeJSON(file, data); d != nil {
+		return d
+	}
+	return decodeYAML(file, data)
+}
+
+func decodeYAML(file string, data []byte) *document {
 	d := &document{file: file, profile: &Profile{}, at: map[string]*token.Position{}}
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
@@ -60,6 +68,7 @@ func (d *document) problem(field, message, remedy string) {
 	if d.blamed(field) {
 		return
 	}
+	d.locate()
 	p := &Problem{File: d.file, Field: field, Message: message, Remedy: remedy}
 	for at := field; ; at = parent(at) {
 		if pos := d.at[at]; pos != nil {

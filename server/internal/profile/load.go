@@ -198,9 +198,9 @@ func loadFile(file, id string, extra func(*Profile) []FieldError) (*document, st
 		return d, st
 	}
 	switch {
-	case st.err == nil && !st.info.Mode().IsRegular():
+	case st.err == nil && !st.mode.IsRegular():
 		return broken("not a regular file", "put the profile in a plain file")
-	case st.err == nil && st.info.Size() > maxFileSize:
+	case st.err == nil && st.size > maxFileSize:
 		return broken("larger than 1 MiB", "check that this is the right file")
 	}
 	data, err := os.ReadFile(file)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -305,6 +306,34 @@ func TestCheckFindsWhatOpenLeaves(t *testing.T) {
 		}
 		if p.File == good {
 			t.Errorf("problem with the good one: %s", p.Error())
+		}
+	}
+}
+
+func TestDecodeReadsJSONAsItReadsYAML(t *testing.T) {
+	texts := []string{"{}", full, minimal("a", ""), minimal("a", peers(peerText)), minimal("a", peers(peerText, peerText))}
+	for _, field := range []string{"\"port\":\t-1", `"port": 2147483647`, `"port": -2147483648`, `"port": null`, `"policy": null`, `"tags": []`, `"tags": ["", "ü", "a: b"]`,
+		`"policy": {}`, `"policy": {"deny_sudo": false, "local_roots": []}`, `"description": "# \"x\" \\ \u00e9 \t 'y' {z} 1"`, `"description": "1"`} {
+		texts = append(texts, minimal("a", ", "+field))
+	}
+	for _, text := range texts {
+		quick, slow := decodeJSON("f", []byte(text)), decodeYAML("f", []byte(text))
+		if quick == nil || len(slow.problems) > 0 {
+			t.Errorf("%s: not read: %v, %v", text, quick, slow.problems)
+			continue
+		}
+		if !reflect.DeepEqual(quick.profile, slow.profile) {
+			t.Errorf("%s:\nJSON %+v\nYAML %+v", text, quick.profile, slow.profile)
+		}
+		quick.locate()
+		if !reflect.DeepEqual(quick.at, slow.at) {
+			t.Errorf("%s: places\nJSON %v\nYAML %v", text, quick.at, slow.at)
+		}
+	}
+	for _, field := range []string{`"port": 22.0`, `"port": 2147483648`, `"port": "22"`, `"port": true`, `"tags": {}`, `"tags": "a"`, `"tags": [1]`, `"Port": 22`, `"policy": []`,
+		`"policy": {"deny_sudo": "true"}`, `"description": {}`, `"zzz": null`} {
+		if d := decodeJSON("f", []byte(minimal("a", ", "+field))); d != nil {
+			t.Errorf("%s is taken to be without mistakes", field)
 		}
 	}
 }

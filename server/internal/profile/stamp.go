@@ -46,15 +46,21 @@ func (a age) atMost(until time.Time) age {
 	return a
 }
 
-// stamp is what tells one state of a file from another without reading it.
+// stamp is what tells one state of a file from another without reading it. It is small, since there are several for each profile.
 type stamp struct {
-	info fs.FileInfo
-	err  error
+	id      fileID
+	size    int64
+	mode    fs.FileMode
+	changed int64 // Unix nanoseconds
+	err     error // the file cannot be looked at, and the other fields say nothing
 }
 
 func stampFile(path string) stamp {
 	info, err := os.Stat(path)
-	return stamp{info, err}
+	if err != nil {
+		return stamp{err: err}
+	}
+	return stamp{id: idOf(info), size: info.Size(), mode: info.Mode(), changed: info.ModTime().UnixNano()}
 }
 
 func stampFiles(paths []string) []stamp {
@@ -69,8 +75,7 @@ func (s stamp) same(t stamp) bool {
 	if s.err != nil || t.err != nil {
 		return s.err != nil && t.err != nil && reason(s.err) == reason(t.err)
 	}
-	return os.SameFile(s.info, t.info) && s.info.Size() == t.info.Size() &&
-		s.info.Mode() == t.info.Mode() && s.info.ModTime().Equal(t.info.ModTime())
+	return s.id.same(t.id) && s.size == t.size && s.mode == t.mode && s.changed == t.changed
 }
 
 // reason is the bare cause of a file system error, without operation and path.
@@ -84,5 +89,5 @@ func reason(err error) string {
 // young reports whether the file may have changed since it was read without
 // that showing in its stamp.
 func (s stamp) young(now time.Time) bool {
-	return s.err == nil && now.Sub(s.info.ModTime()).Abs() < unsettled
+	return s.err == nil && now.Sub(time.Unix(0, s.changed)).Abs() < unsettled
 }

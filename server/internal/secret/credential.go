@@ -75,7 +75,7 @@ func (c *Credential) Fingerprint() string {
 // file it came from, where a relative private_key_path starts; "" is no file.
 func (d *document) credential(source, dir string) (*Credential, error) {
 	fail := func(field, message, remedy string) error {
-		at := d.at[field]
+		at := d.place(field)
 		return &Error{Source: source, Line: at.line, Column: at.column, Field: field, Message: message, Remedy: remedy}
 	}
 	hasKey := !d.PrivateKey.IsZero()

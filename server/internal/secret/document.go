@@ -8,6 +8,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/plainjson"
 )
 
 // document is the content of a secret file.
@@ -22,7 +24,8 @@ type document struct {
 	WireGuardPrivateKey   Value
 	WireGuardPresharedKey Value
 
-	at map[string]position // of each field's value
+	at   map[string]position // of each field's value
+	text []byte              // whose places are still to be found, when there is a mistake; nil for none
 }
 
 type position struct{ line, column int }
@@ -33,6 +36,42 @@ var fieldNames = []string{"username", "private_key", "private_key_path", "passwo
 // package it reports every mistake at once, and never with a piece of the text:
 // not even the name of an unknown field, since that may be a misplaced secret.
 func parseDocument(source string, data []byte) (*document, error) {
+	if doc := parseJSON(data); doc != nil {
+		return doc, nil
+	}
+	return parseYAML(source, data)
+}
+
+// parseJSON reads a secret that is JSON without mistakes, or returns nil. It leaves far less garbage than parseYAML, which is for all others.
+func parseJSON(data []byte) *document {
+	fields, ok := plainjson.Object(data)
+	if !ok {
+		return nil
+	}
+	doc := &document{text: data}
+	for name, value := range fields {
+		target := doc.field(name)
+		text, isText := value.(string)
+		if !target.IsValid() || !isText && value != nil {
+			return nil
+		}
+		store(target, text)
+	}
+	return doc
+}
+
+// place is where the value of a field begins; zero is unknown.
+func (d *document) place(field string) position {
+	if d.text != nil {
+		if found, err := parseYAML("", d.text); err == nil {
+			d.at = found.at
+		}
+		d.text = nil
+	}
+	return d.at[field]
+}
+
+func parseYAML(source string, data []byte) (*document, error) {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, syntaxError(source, err)
@@ -101,12 +140,17 @@ func (d *document) set(source string, field *ast.MappingValueNode) error {
 	default:
 		return fail(name, "must be a string", "put the value in quotes, without anchor, alias or tag")
 	}
+	store(target, text)
+	return nil
+}
+
+// store sets a field, be it a string or a Value.
+func store(target reflect.Value, text string) {
 	if target.Kind() == reflect.String {
 		target.SetString(text)
 	} else {
 		target.Set(reflect.ValueOf(NewValue(text)))
 	}
-	return nil
 }
 
 func (d *document) field(name string) reflect.Value {

@@ -13,6 +13,7 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -344,6 +345,30 @@ func TestFingerprintTellsCredentialsApart(t *testing.T) {
 	}
 	if fingerprint("P1") != fingerprint("P1B") {
 		t.Error("the same password has two fingerprints")
+	}
+}
+
+func TestParseReadsJSONAsItReadsYAML(t *testing.T) {
+	for _, text := range []string{"{}", `{"username": "u", "password": "p\u00e9\n", "passphrase": null}`, "{\n \"wireguard_private_key\": \"\",\n \"private_key\": \"x\"}"} {
+		quick := parseJSON([]byte(text))
+		slow, err := parseYAML("f", []byte(text))
+		if quick == nil || err != nil {
+			t.Errorf("%s: not read: %v, %v", text, quick, err)
+			continue
+		}
+		for _, name := range fieldNames {
+			if q, s := quick.field(name).Interface(), slow.field(name).Interface(); !reflect.DeepEqual(q, s) {
+				t.Errorf("%s: %s differs", text, name)
+			}
+			if q, s := quick.place(name), slow.place(name); q != s {
+				t.Errorf("%s: %s is at %v, not at %v", text, name, s, q)
+			}
+		}
+	}
+	for _, text := range []string{`{"password": 1}`, `{"Password": "p"}`, `{"password": ["p"]}`, `{"zzz": null}`, `{"password": "p", "password": "p"}`, `password: p`} {
+		if parseJSON([]byte(text)) != nil {
+			t.Errorf("%s is taken to be without mistakes", text)
+		}
 	}
 }
 

@@ -26,8 +26,8 @@ func (r *Resolver) WireGuardKey(ref Ref, field string) (Value, error) {
 	if field == WireGuardPresharedKey {
 		key = doc.WireGuardPresharedKey
 	}
-	at := doc.at[field]
 	fail := func(message, remedy string) (Value, error) {
+		at := doc.place(field)
 		return Value{}, &Error{Source: source, Line: at.line, Column: at.column, Field: field, Message: message, Remedy: remedy}
 	}
 	if key.IsZero() {
