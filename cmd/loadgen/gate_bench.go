@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
+	"github.com/openaccess-mcp/openaccess-mcp/fakessh/netem"
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+)
+
+// bench is where pairs are measured: a target, the workloads, and what starts the servers.
+type bench struct {
+	o       *gateOptions
+	notes   io.Writer
+	work    *workspace
+	target  *target
+	faults  map[string]*faults // by scenario, for both sides
+	slow    time.Duration      // that the head's commands take longer at the fake host, in self-tests
+	process serverProcess
+	plans   []*loadgen.Plan
+}
+
+// competitor is one side: a program and its configuration file.
+type competitor struct{ path, config string }
+
+func (o *gateOptions) openBench(ctx context.Context, plans []*loadgen.Plan, notes io.Writer) (b *bench, err error) {
+	b = &bench{o: o, notes: notes, plans: plans, faults: map[string]*faults{}}
+	flags := o.asRun(competitor{})
+	in, err := flags.readInjection(plans)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range plans {
+		b.faults[p.Name] = in.during(p)
+	}
+	tuneThreads(&loadgen.Plan{Executor: loadgen.Executor{Kind: loadgen.Open}})
+	if b.work, err = newWorkspace(); err != nil {
+		return nil, err
+	}
+	if b.target, err = openTarget(ctx, flags, b.work, servicesOf(plans)); err != nil {
+		b.work.remove()
+		return nil, err
+	}
+	if _, _, err := b.target.leaveOut(plans, true); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
+}
+
+// asRun is what the run command would be given for one side. The fake host has a process of its own, so that its work is not the generator's.
+func (o *gateOptions) asRun(c competitor) *runOptions {
+	return &runOptions{
+		server: c.path, serverConfig: c.config, transport: o.transport, driver: loadgen.ArmDriver{Protocol: o.protocol}, target: o.target,
+		isolate: o.target == "fake", overrides: overrides{changed: func(string) bool { return false }},
+	}
+}
+
+func (b *bench) close() error {
+	err := b.target.close()
+	b.work.remove()
+	if err != nil {
+		return harness("%w", err)
+	}
+	return nil
+}
+
+// opener starts a side's server afresh. Each process has a folder of its own for what it keeps, so that none finds what another left.
+func (b *bench) opener(c competitor) (loadgen.Opener, error) {
+	choice, err := newServerChoice(b.o.asRun(c), b.work, b.target)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, arm loadgen.Arm) (loadgen.Driver, error) {
+		dir, err := os.MkdirTemp(b.work.dir, "server-")
+		if err != nil {
+			return nil, harness("cannot make a folder for the server: %w", err)
+		}
+		one := &serverChoice{
+			path: choice.path, driver: choice.driver, wire: choice.wire, config: choice.config, target: b.target,
+			work: &workspace{id: b.work.id, dir: dir, files: b.work.files},
+		}
+		d, err := one.open(ctx, arm)
+		if err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		return &housed{b.process.watch(d), dir}, nil
+	}, nil
+}
+
+// housed is a driver whose server has a folder that goes with it.
+type housed struct {
+	loadgen.Driver
+	dir string
+}
+
+func (d *housed) Close() error { return errors.Join(d.Driver.Close(), os.RemoveAll(d.dir)) }
+
+// The control arm: the no-op tool at a rate that any machine fit for a gate bears.
+const (
+	controlRate   = 1000
+	controlSlice  = 400 * time.Millisecond
+	controlWarmup = 150 * time.Millisecond
+)
+
+func controlLoad() loadgen.Workload {
+	return loadgen.Workload{Rate: controlRate, Slice: controlSlice, Warmup: controlWarmup, Plan: &loadgen.Plan{
+		Name: "control", Operation: "ssh.exec", Executor: loadgen.Executor{Kind: loadgen.Open},
+		Arms:  []loadgen.Arm{{Driver: &loadgen.ArmDriver{Kind: "mcp-noop"}}},
+		Steps: []loadgen.Step{{Name: "call", Tool: "ssh_exec", Args: map[string]any{"profile_id": "noop", "command": "true"}}},
+	}}
+}
+
+// pairs makes ready to measure two sides. Probe is due before Run.
+func (b *bench) pairs(base, head competitor, seed uint64) (*loadgen.Pairs, error) {
+	p := &loadgen.Pairs{
+		Seed: seed, ControlLoad: controlLoad(), Before: b.before,
+		Options: func(plan *loadgen.Plan) loadgen.Options {
+			return b.target.fit(plan, loadgen.Options{
+				WorkDir: b.work.files, RemoteDir: "/tmp/loadgen-" + b.work.id,
+				Log: slog.New(slog.NewTextHandler(b.notes, &slog.HandlerOptions{Level: slog.LevelWarn})),
+			})
+		},
+	}
+	var err error
+	if p.Base, err = b.opener(base); err != nil {
+		return nil, err
+	}
+	if p.Head, err = b.opener(head); err != nil {
+		return nil, err
+	}
+	p.Control = p.Base // its arm starts the no-op server instead
+	for _, plan := range b.plans {
+		p.Workloads = append(p.Workloads, loadgen.Workload{Plan: plan})
+	}
+	return p, nil
+}
+
+// before sets the fake host's faults for a slice.
+func (b *bench) before(plan *loadgen.Plan, head bool) error {
+	f := b.faults[plan.Name]
+	if head && b.slow > 0 {
+		f = &faults{"slower", fakessh.Faults{Seed: 1, Exec: fakessh.ExecFaults{Delay: netem.Fixed(b.slow)}}}
+	}
+	return b.target.apply(f)
+}
+
+// Times of a gate. A pair takes about pairTime for three scenarios, so that ten are done in two minutes, the probe included.
+const (
+	sliceWarmup   = 200 * time.Millisecond
+	sliceBurst    = 300 * time.Millisecond
+	sliceLoss     = 100 * time.Millisecond // starting, draining and cleaning up around a slice
+	shortestSlice = 400 * time.Millisecond
+	longestSlice  = 3 * time.Second
+	pairTime      = 10 * time.Second
+	pairLoss      = 1800 * time.Millisecond // processes that start and end, and the control arm
+	pairScenarios = 3
+	wantedNoise   = 0.03 // standard deviation of ln of the ratio of p50 within a pair
+)
+
+// chooseSlices sets how long every workload is measured: long enough for the noise found, for p90, and for p99 where that is not too long, within
+// what a pair may take. A fixed length goes before all.
+func chooseSlices(ws []loadgen.Workload, found []loadgen.Probed, fixed time.Duration) {
+	side := (pairTime*time.Duration(max(len(ws), pairScenarios))/pairScenarios - pairLoss) / 2
+	room := side - time.Duration(len(ws))*(sliceWarmup+sliceBurst+sliceLoss)
+	var sum time.Duration
+	for i := range ws {
+		w := &ws[i]
+		w.Warmup, w.Burst = sliceWarmup, sliceBurst
+		w.Slice = wantedSlice(w.Rate, found[i])
+		sum += w.Slice
+	}
+	for i := range ws {
+		switch w := &ws[i]; {
+		case fixed > 0:
+			w.Slice = fixed
+		case sum > room:
+			w.Slice = max(shortestSlice, time.Duration(float64(w.Slice)*float64(room)/float64(sum)))
+		}
+		ws[i].Slice = ws[i].Slice.Round(time.Millisecond)
+	}
+}
+
+// spareSamples is how many more arrivals a slice has than its percentiles need.
+const spareSamples = 1.1
+
+// wantedSlice is the length that a workload asks for.
+func wantedSlice(rate float64, found loadgen.Probed) time.Duration {
+	excess := found.Noise / wantedNoise
+	want := time.Duration(float64(found.NoiseSlice) * excess * excess)
+	for _, q := range []float64{0.5, 0.9, 0.99} {
+		if need := time.Duration(spareSamples * float64(loadgen.JudgedSamples(q)) / rate * float64(time.Second)); need <= longestSlice {
+			want = max(want, need)
+		}
+	}
+	return min(longestSlice, max(shortestSlice, want))
+}
+
+// describe says what is going to be measured.
+func describe(notes io.Writer, ws []loadgen.Workload, found []loadgen.Probed) {
+	for i := range ws {
+		fmt.Fprintf(notes, "loadgen: gate: %s: the base sustains %.0f/s; slices of %v at %.0f/s; p50 of two slices of %v differs by %.1f %% (standard deviation)\n",
+			ws[i].Plan.Name, found[i].Saturation, ws[i].Slice, ws[i].Rate, found[i].NoiseSlice, 100*found[i].Noise)
+	}
+}
+
+// beside is a folder for a gate's builds.
+func (w *workspace) beside(name string) (string, error) {
+	dir := filepath.Join(w.dir, name)
+	return dir, os.MkdirAll(dir, 0o700)
+}
