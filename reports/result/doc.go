@@ -21,7 +21,7 @@ type Doc struct {
 	Scenarios   []Scenario      `json:"scenarios"`
 	Ratios      []Ratio         `json:"ratios,omitempty"` // of arms to the first of their scenario
 	Generator   Generator       `json:"generator"`
-	Gate        json.RawMessage `json:"gate,omitempty"`
+	Gate        *Gate           `json:"gate,omitempty"`
 	Capacity    json.RawMessage `json:"capacity,omitempty"`
 	Calibration *Calibration    `json:"calibration,omitempty"` // certificate given to the run
 	Verdict     Verdict         `json:"verdict"`
