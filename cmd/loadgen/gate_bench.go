@@ -17,14 +17,16 @@ import (
 
 // bench is where pairs are measured: a target, the workloads, and what starts the servers.
 type bench struct {
-	o       *gateOptions
-	notes   io.Writer
-	work    *workspace
-	target  *target
-	faults  map[string]*faults // by scenario, for both sides
-	slow    time.Duration      // that the head's commands take longer at the fake host, in self-tests
-	process serverProcess
-	plans   []*loadgen.Plan
+	o        *gateOptions
+	notes    io.Writer
+	work     *workspace
+	programs string // folder with copies of the programs
+	admitted int    // how many there are
+	target   *target
+	faults   map[string]*faults // by scenario, for both sides
+	slow     time.Duration      // that the head's commands take longer at the fake host, in self-tests
+	process  serverProcess
+	plans    []*loadgen.Plan
 }
 
 // competitor is one side: a program and its configuration file.
@@ -41,11 +43,15 @@ func (o *gateOptions) openBench(ctx context.Context, plans []*loadgen.Plan, note
 		b.faults[p.Name] = in.during(p)
 	}
 	tuneThreads(&loadgen.Plan{Executor: loadgen.Executor{Kind: loadgen.Open}})
-	if b.work, err = newWorkspace(); err != nil {
+	if b.work, err = newWorkspaceIn(memoryDir()); err != nil {
 		return nil, err
 	}
-	if b.target, err = openTarget(ctx, flags, b.work, servicesOf(plans)); err != nil {
+	if b.programs, err = os.MkdirTemp("", "loadgen-"); err != nil {
 		b.work.remove()
+		return nil, harness("cannot make a folder for the programs: %w", err)
+	}
+	if b.target, err = openTarget(ctx, flags, b.work, servicesOf(plans)); err != nil {
+		b.remove()
 		return nil, err
 	}
 	if _, _, err := b.target.leaveOut(plans, true); err != nil {
@@ -64,11 +70,49 @@ func (o *gateOptions) asRun(c competitor) *runOptions {
 
 func (b *bench) close() error {
 	err := b.target.close()
-	b.work.remove()
+	b.remove()
 	if err != nil {
 		return harness("%w", err)
 	}
 	return nil
+}
+
+func (b *bench) remove() {
+	b.work.remove()
+	os.RemoveAll(b.programs)
+}
+
+// admit copies a program into a folder of the bench. Both sides so have paths of the same length, which move a program's stack, and lie in the page
+// cache in the same way, which shows in its resident memory.
+func (b *bench) admit(c competitor) (competitor, error) {
+	path, err := findServer(c.path)
+	if err != nil {
+		return c, &exitError{exitHarness, err}
+	}
+	b.admitted++
+	to := filepath.Join(b.programs, fmt.Sprintf("%04d", b.admitted), "server"+filepath.Ext(path))
+	if err := copyProgram(to, path); err != nil {
+		return c, harness("cannot copy %s: %w", path, unwrapped(err))
+	}
+	c.path = to
+	return c, nil
+}
+
+func copyProgram(to, from string) (err error) {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o700)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
 }
 
 // opener starts a side's server afresh. Each process has a folder of its own for what it keeps, so that none finds what another left.
@@ -129,6 +173,12 @@ func (b *bench) pairs(base, head competitor, seed uint64) (*loadgen.Pairs, error
 		},
 	}
 	var err error
+	if base, err = b.admit(base); err != nil {
+		return nil, err
+	}
+	if head, err = b.admit(head); err != nil {
+		return nil, err
+	}
 	if p.Base, err = b.opener(base); err != nil {
 		return nil, err
 	}
@@ -208,10 +258,4 @@ func describe(notes io.Writer, ws []loadgen.Workload, found []loadgen.Probed) {
 		fmt.Fprintf(notes, "loadgen: gate: %s: the base sustains %.0f/s; slices of %v at %.0f/s; p50 of two slices of %v differs by %.1f %% (standard deviation)\n",
 			ws[i].Plan.Name, found[i].Saturation, ws[i].Slice, ws[i].Rate, found[i].NoiseSlice, 100*found[i].Noise)
 	}
-}
-
-// beside is a folder for a gate's builds.
-func (w *workspace) beside(name string) (string, error) {
-	dir := filepath.Join(w.dir, name)
-	return dir, os.MkdirAll(dir, 0o700)
 }
