@@ -8,6 +8,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
@@ -20,30 +21,63 @@ var ErrDone = errors.New("the gate has decided")
 
 // Judge collects pairs and decides at the looks that its options name, and nowhere between. It is not for concurrent use.
 type Judge struct {
-	opts  Options
-	pairs []result.Pair
+	opts    Options
+	pairs   []result.Pair
+	columns columns   // of the pairs that are used
+	control []float64 // log ratios of the control's p50 in all pairs that have it
+	last    result.Gate
+	judged  int // looks judged
+	done    bool
 }
 
 // New makes a judge. Options that cannot be are an error that names the field.
 func New(opts Options) (*Judge, error) {
+	opts = withDefaults(opts)
+	if err := checkOptions(opts); err != nil {
+		return nil, err
+	}
 	return &Judge{opts: opts}, nil
 }
 
 // Add takes the next pair. One whose control differs by more than ControlLimit is marked Excluded and kept, but not used. A pair that cannot be
 // (see result.Pair.Check), that does not come after the one before it, or that comes after a decision (ErrDone) is an error, and not taken.
 func (j *Judge) Add(p result.Pair) error {
+	if j.done {
+		return fmt.Errorf("gate: pair %d: %w", p.Index, ErrDone)
+	}
 	if err := p.Check(); err != nil {
 		return fmt.Errorf("gate: %w", err)
 	}
+	if n := len(j.pairs); n > 0 && p.Index <= j.pairs[n-1].Index {
+		return fmt.Errorf("gate: pair %d comes after pair %d: indexes have to ascend", p.Index, j.pairs[n-1].Index)
+	}
+	if d := controlDiff(p.Control); !math.IsNaN(d) {
+		j.control = append(j.control, d)
+		if limit := math.Log1p(j.opts.ControlLimit); p.Excluded == "" && math.Abs(d) > limit {
+			p.Excluded = fmt.Sprintf("the control's p50 differs by %.0f %% between two slices of the same program", 100*math.Expm1(math.Abs(d)))
+		}
+	}
 	j.pairs = append(j.pairs, p)
+	if p.Excluded == "" {
+		j.columns.add(&p)
+	}
+	if k := j.judged; k < len(j.opts.Looks) && j.columns.pairs >= j.opts.Looks[k] {
+		j.judge(k)
+	}
 	return nil
 }
 
-// Look judges all pairs up to the last look that was reached; before the first look all is inconclusive. done says that more pairs would change
+// Look says what was found at the last look that was reached; before the first all is inconclusive. done says that more pairs would change
 // nothing: something regressed, every cell is decided, the last look was reached, or twice its pairs were measured and too many could not be
-// used. Between two looks it gives again what the earlier one found.
+// used. Between two looks it gives again what the earlier one found. The gate holds all pairs that were added.
 func (j *Judge) Look() (g result.Gate, done bool) {
-	return result.Gate{Verdict: result.GateInconclusive, Options: j.opts, Measured: len(j.pairs), Pairs: j.pairs}, false
+	g = j.last
+	if j.judged == 0 {
+		g = result.Gate{Verdict: result.GateInconclusive, Why: []string{fmt.Sprintf("%d pairs of the %d that the first look needs", j.columns.pairs, j.opts.Looks[0])}}
+	}
+	g.Options, g.Measured, g.Excluded, g.Pairs = j.opts, len(j.pairs), len(j.pairs)-j.columns.pairs, j.pairs
+	j.done = j.done || len(j.pairs) >= 2*j.opts.Looks[len(j.opts.Looks)-1]
+	return g, j.done
 }
 
 // Again judges the pairs of a gate anew, by its own options. What the gate said before is not read.
