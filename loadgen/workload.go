@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"reflect"
+	"runtime"
 	"slices"
 	"time"
 
@@ -166,7 +167,9 @@ const (
 	probeLoad   = 0.6 // of the saturation
 )
 
-// Probe finds the rate of each workload: 60 % of what the base sustains. It also measures how much two slices of the same process differ.
+// Probe finds the rate of each workload: 60 % of what the base sustains in a closed loop of as many users as the machine has CPUs. More of them
+// would find more, but by batching, which an open load does not get: server, generator and host share the CPUs, and at 60 % of that the machine
+// would be full, and its latency queueing. It also measures how much two slices of the same process differ.
 func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
 	base := &side{open: p.Base, name: "base"}
 	defer func() {
@@ -186,7 +189,7 @@ func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
 
 func (p *Pairs) probe(ctx context.Context, w *Workload, base *side) (Probed, error) {
 	plan := w.closed(probeClosed)
-	plan.Executor.Warmup = probeWarmup
+	plan.Executor.Warmup, plan.Executor.VUs = probeWarmup, min(plan.Executor.VUs, max(2, runtime.NumCPU()))
 	r, err := p.run(ctx, &plan, base)
 	if err != nil {
 		return Probed{}, err

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"path/filepath"
@@ -105,14 +104,14 @@ func (o *gateOptions) check(args []string) error {
 	switch {
 	case o.transport != "stdio" && o.transport != "http":
 		return usage("--transport %q is not known: use stdio or http", o.transport)
-	case o.pairs < 10:
-		return usage("--pairs %d is too few to say anything: give 10 or more", o.pairs)
+	case o.pairs < 10 || o.pairs > 64:
+		return usage("--pairs %d is out of range: give 10 to 64", o.pairs)
 	case o.changed("slice") && o.slice < 100*time.Millisecond:
 		return usage("--slice %v is too short: give 100ms or more", o.slice)
 	case !(o.margin > 0 && o.margin < 100):
 		return usage("--margin %g is out of range: give percent, above 0 and below 100", o.margin)
-	case !(o.minEffect >= 0 && o.minEffect < 100):
-		return usage("--min-effect %g is out of range: give percent, from 0 and below 100", o.minEffect)
+	case !(o.minEffect > 0 && o.minEffect < 100):
+		return usage("--min-effect %g is out of range: give percent, above 0 and below 100", o.minEffect)
 	case !(o.alpha > 0 && o.alpha < 0.5):
 		return usage("--alpha %g is out of range: give a probability above 0 and below 0.5, such as 0.005", o.alpha)
 	}
@@ -215,5 +214,3 @@ func interruptedOr(ctx context.Context, err error) error {
 	}
 	return harness("%w", err)
 }
-
-func percentOf(share float64) string { return fmt.Sprintf("%.3g %%", 100*share) }
