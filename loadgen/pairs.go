@@ -11,8 +11,9 @@ import (
 )
 
 // Pairs measures two servers against each other, slice by slice. Each pair has fresh processes of both, and one slice of every workload for
-// either side, right after each other, so that what the machine does in the meantime meets both alike. Only one server is loaded at a time.
-// Which of the two comes first is drawn for each pair by a coin of its own.
+// either side. The two slices of a workload are measured in short turns, one side after the other, so that what the machine does in the meantime
+// meets both alike; only one server is loaded at a time. Which of the two comes first is drawn for each pair by a coin of its own; from
+// one turn to the next the order is reversed, so that a steady drift meets both alike too.
 type Pairs struct {
 	Base, Head Opener // start a server afresh; called once a pair for each configuration that the workloads ask for
 	Workloads  []Workload
@@ -22,10 +23,10 @@ type Pairs struct {
 	Control     Opener
 	ControlLoad Workload
 
-	Seed    uint64                            // of the coin, and of payloads and arrivals
-	Options func(*Plan) Options               // for each run of a plan; nil gives none
-	Before  func(plan *Plan, head bool) error // called before each slice of a plan, with true for the head's; nil for nothing
-	Note    func(pair int, what string)       // told what is measured now, pair -1 for the probe; nil for nobody
+	Seed    uint64                      // of the coin, and of payloads and arrivals
+	Options func(*Plan) Options         // for each run of a plan; nil gives none
+	Before  func(*Plan) error           // called before each run of a plan, nil for nothing
+	Note    func(pair int, what string) // told what is measured now, pair -1 for the probe; nil for nobody
 }
 
 // Workload is what a server gets in a slice.
@@ -93,7 +94,7 @@ func (p *Pairs) Run(ctx context.Context, most int, each func(Pair) (enough bool,
 
 // measure measures one pair with fresh processes.
 func (p *Pairs) measure(ctx context.Context, pair Pair) (_ Pair, err error) {
-	base, head := &side{open: p.Base, name: "base"}, &side{open: p.Head, name: "head", head: true}
+	base, head := &side{open: p.Base, name: "base"}, &side{open: p.Head, name: "head"}
 	defer func() { err = errors.Join(err, base.close(), head.close()) }()
 	pair.Base, pair.Head = make([]Slice, len(p.Workloads)), make([]Slice, len(p.Workloads))
 	for i := range p.Workloads {
@@ -104,7 +105,7 @@ func (p *Pairs) measure(ctx context.Context, pair Pair) (_ Pair, err error) {
 	}
 	if p.Control != nil {
 		p.note(pair.Index, "control")
-		a, b := &side{open: p.Control, name: "control"}, &side{open: p.Control, name: "control"}
+		a, b := &side{open: p.Control, name: "base"}, &side{open: p.Control, name: "head"}
 		defer func() { err = errors.Join(err, a.close(), b.close()) }()
 		pair.HasControlArm = true
 		if err := p.both(ctx, &pair, &p.ControlLoad, a, b, &pair.Control[0], &pair.Control[1]); err != nil {
@@ -121,48 +122,45 @@ func (p *Pairs) note(pair int, what string) {
 	}
 }
 
-// both measures a workload on both sides in the pair's order.
-func (p *Pairs) both(ctx context.Context, pair *Pair, w *Workload, base, head *side, toBase, toHead *Slice) (err error) {
-	first, second, to1, to2 := base, head, toBase, toHead
+// both measures a workload on both sides, in turns, beginning with the one that the coin says.
+func (p *Pairs) both(ctx context.Context, pair *Pair, w *Workload, base, head *side, toBase, toHead *Slice) error {
+	sides := []*side{base, head}
 	if pair.HeadFirst {
-		first, second, to1, to2 = head, base, toHead, toBase
+		sides = []*side{head, base}
 	}
-	for _, s := range []*side{first, second} { // both are up before either is loaded, so that neither slice meets a process that starts
-		if _, err := s.driver(ctx, w.Plan.firstArm()); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-	}
-	if *to1, err = p.slice(ctx, w, first, pair.Seed); err != nil {
+	plan := w.open()
+	r, err := p.run(ctx, plan.between(sides, w.turn(), pair.Seed), sides)
+	if err != nil {
 		return err
 	}
-	*to2, err = p.slice(ctx, w, second, pair.Seed)
-	return err
+	*toBase, *toHead = newSlice(r, base.name), newSlice(r, head.name)
+	if w.Burst == 0 {
+		return nil
+	}
+	plan = w.closed(w.Burst)
+	if r, err = p.run(ctx, plan.between(sides, w.Burst/2, pair.Seed), sides); err != nil {
+		return err
+	}
+	toBase.Saturation, toHead.Saturation = throughput(r, base.name), throughput(r, head.name)
+	return nil
 }
 
-// slice measures a workload on one side.
-func (p *Pairs) slice(ctx context.Context, w *Workload, s *side, seed uint64) (Slice, error) {
-	plan := w.open()
-	plan.Seed = seed
-	r, err := p.run(ctx, &plan, s)
-	if err != nil {
-		return Slice{}, err
+// between is the plan with an arm for each side, which take turns.
+func (p Plan) between(sides []*side, turn time.Duration, seed uint64) *Plan {
+	arm := p.firstArm()
+	p.Arms = nil
+	for _, s := range sides {
+		arm.Name = s.name
+		p.Arms = append(p.Arms, arm)
 	}
-	out := newSlice(r)
-	if w.Burst > 0 {
-		plan = w.closed(w.Burst)
-		plan.Seed = seed
-		if r, err = p.run(ctx, &plan, s); err != nil {
-			return Slice{}, err
-		}
-		out.Saturation = throughput(r)
-	}
-	return out, nil
+	p.Slice, p.Seed, p.mirrored = max(minSlice, turn), seed, true
+	return &p
 }
 
-// run runs a plan on a side's server, which goes on running.
-func (p *Pairs) run(ctx context.Context, plan *Plan, s *side) (*Result, error) {
+// run runs a plan on servers, which go on running.
+func (p *Pairs) run(ctx context.Context, plan *Plan, sides []*side) (*Result, error) {
 	if p.Before != nil {
-		if err := p.Before(plan, s.head); err != nil {
+		if err := p.Before(plan); err != nil {
 			return nil, err
 		}
 	}
@@ -171,12 +169,17 @@ func (p *Pairs) run(ctx context.Context, plan *Plan, s *side) (*Result, error) {
 		opts = p.Options(plan)
 	}
 	r, err := Run(ctx, plan, func(ctx context.Context, arm Arm) (Driver, error) {
-		d, err := s.driver(ctx, arm)
-		return lent{d}, err
+		for _, s := range sides {
+			if s.name == arm.Name {
+				d, err := s.driver(ctx, arm)
+				return lent{d}, err
+			}
+		}
+		return nil, fmt.Errorf("no side is called %q", arm.Name)
 	}, opts)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s: scenario %s: %w", s.name, plan.Name, err)
+		return nil, fmt.Errorf("scenario %s: %w", plan.Name, err)
 	case r.Interrupted:
 		return nil, context.Cause(ctx)
 	}
@@ -186,7 +189,6 @@ func (p *Pairs) run(ctx context.Context, plan *Plan, s *side) (*Result, error) {
 // side is the processes of one server within a pair, one for each configuration.
 type side struct {
 	name    string
-	head    bool
 	open    Opener
 	arms    []Arm
 	drivers []Driver

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -116,7 +117,7 @@ func TestPairsMeasureBothSides(t *testing.T) {
 func checkPair(t *testing.T, i int, pair *Pair) {
 	t.Helper()
 	base, head := &pair.Base[0], &pair.Head[0]
-	if pair.Index != i || base.Requests != 200 || head.Requests != 200 || base.Errors+head.Errors != 0 {
+	if pair.Index != i || base.Requests < 176 || base.Requests > 200 || head.Requests != base.Requests || base.Errors+head.Errors != 0 {
 		t.Errorf("pair %d: index %d, %d and %d requests, %d and %d errors", i, pair.Index, base.Requests, head.Requests, base.Errors, head.Errors)
 	}
 	b, h := base.Steps[0].Percentile(0.9), head.Steps[0].Percentile(0.9)
@@ -129,7 +130,7 @@ func checkPair(t *testing.T, i int, pair *Pair) {
 	if base.Saturation < 390 || base.Saturation > 410 || head.Saturation < 320 || head.Saturation > 345 {
 		t.Errorf("pair %d: saturation %v and %v, want 4 users' worth of 10 and of 12 ms", i, base.Saturation, head.Saturation)
 	}
-	if c := pair.Control; c[0].Requests != 100 || c[1].Requests != 100 {
+	if c := pair.Control; c[0].Requests < 88 || c[1].Requests != c[0].Requests {
 		t.Errorf("pair %d: control %d and %d requests", i, c[0].Requests, c[1].Requests)
 	}
 }
@@ -141,7 +142,8 @@ func TestProbeFindsTheRate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := found[0].Saturation; s < 390 || s > 410 || p.Workloads[0].Rate != probeLoad*s || found[0].Noise > 0.01 {
+		want := 100 * float64(max(2, runtime.NumCPU()))
+		if s := found[0].Saturation; s < min(390, 0.97*want) || s > 410 || p.Workloads[0].Rate != probeLoad*s || found[0].Noise > 0.01 {
 			t.Errorf("found %+v, rate %v", found[0], p.Workloads[0].Rate)
 		}
 		if len(servers.started) != 1 || servers.started[0].side != "base" {

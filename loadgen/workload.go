@@ -103,19 +103,32 @@ func (w *Workload) vus() int {
 	}
 }
 
-// throughput is the iterations per second that succeeded, by their first step.
-func throughput(r *Result) float64 {
-	if len(r.Cells) == 0 {
-		return 0
-	}
-	return r.Cells[0].AchievedRate
+// turnTime is how long a side is loaded before the other has its turn. Machines that are shared get faster and slower from one second to the next:
+// the shorter the turns, the more of that meets both sides.
+const turnTime = 200 * time.Millisecond
+
+// turn is the length of a turn: one with a few arrivals in it.
+func (w *Workload) turn() time.Duration {
+	return max(turnTime, time.Duration(4/w.Rate*float64(time.Second)))
 }
 
-func newSlice(r *Result) Slice {
+// Expected is how many arrivals a slice measures at least: a tenth of every turn is not measured.
+func (w *Workload) Expected() int64 { return int64(0.88 * w.Rate * w.Slice.Seconds()) }
+
+// throughput is the iterations per second that succeeded, by their first step.
+func throughput(r *Result, arm string) float64 {
+	if cells := ofArm(r.Cells, arm); len(cells) > 0 {
+		return cells[0].AchievedRate
+	}
+	return 0
+}
+
+func newSlice(r *Result, arm string) Slice {
 	s := Slice{ErrorCodes: map[string]int64{}}
 	judged := r.Plan.JudgedSteps()
-	for i := range r.Cells {
-		c := &r.Cells[i]
+	cells := ofArm(r.Cells, arm)
+	for i := range cells {
+		c := &cells[i]
 		s.Requests += c.Requests + c.Dropped
 		s.Errors += c.errorCount() + c.Dropped
 		for code, n := range c.Errors {
@@ -190,11 +203,11 @@ func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
 func (p *Pairs) probe(ctx context.Context, w *Workload, base *side) (Probed, error) {
 	plan := w.closed(probeClosed)
 	plan.Executor.Warmup, plan.Executor.VUs = probeWarmup, min(plan.Executor.VUs, max(2, runtime.NumCPU()))
-	r, err := p.run(ctx, &plan, base)
+	r, err := p.run(ctx, plan.between([]*side{base}, 0, p.Seed), []*side{base})
 	if err != nil {
 		return Probed{}, err
 	}
-	found := Probed{Saturation: throughput(r), NoiseSlice: probeSlice}
+	found := Probed{Saturation: throughput(r, base.name), NoiseSlice: probeSlice}
 	if found.Saturation == 0 {
 		return found, fmt.Errorf("the base did none of scenario %s: %s", plan.Name, firstError(r))
 	}
@@ -210,11 +223,11 @@ func (p *Pairs) noise(ctx context.Context, w *Workload, base *side) (float64, er
 	var before, sum float64
 	for n := range probeSlices {
 		plan := short.open()
-		r, err := p.run(ctx, &plan, base)
+		r, err := p.run(ctx, plan.between([]*side{base}, 0, p.Seed), []*side{base})
 		if err != nil {
 			return 0, err
 		}
-		now := middle(newSlice(r))
+		now := middle(newSlice(r, base.name))
 		if n > 0 && now > 0 && before > 0 {
 			d := math.Log(now / before)
 			sum += d * d

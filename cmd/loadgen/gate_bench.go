@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/openaccess-mcp/openaccess-mcp/fakessh"
-	"github.com/openaccess-mcp/openaccess-mcp/fakessh/netem"
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 )
 
@@ -24,7 +22,6 @@ type bench struct {
 	admitted int    // how many there are
 	target   *target
 	faults   map[string]*faults // by scenario, for both sides
-	slow     time.Duration      // that the head's commands take longer at the fake host, in self-tests
 	process  serverProcess
 	plans    []*loadgen.Plan
 }
@@ -192,14 +189,8 @@ func (b *bench) pairs(base, head competitor, seed uint64) (*loadgen.Pairs, error
 	return p, nil
 }
 
-// before sets the fake host's faults for a slice.
-func (b *bench) before(plan *loadgen.Plan, head bool) error {
-	f := b.faults[plan.Name]
-	if head && b.slow > 0 {
-		f = &faults{"slower", fakessh.Faults{Seed: 1, Exec: fakessh.ExecFaults{Delay: netem.Fixed(b.slow)}}}
-	}
-	return b.target.apply(f)
-}
+// before sets the fake host's faults for a run.
+func (b *bench) before(plan *loadgen.Plan) error { return b.target.apply(b.faults[plan.Name]) }
 
 // Times of a gate. A pair takes about pairTime for three scenarios, so that ten are done in two minutes, the probe included.
 const (
@@ -238,7 +229,7 @@ func chooseSlices(ws []loadgen.Workload, found []loadgen.Probed, fixed time.Dura
 }
 
 // spareSamples is how many more arrivals a slice has than its percentiles need.
-const spareSamples = 1.1
+const spareSamples = 1.25
 
 // wantedSlice is the length that a workload asks for.
 func wantedSlice(rate float64, found loadgen.Probed) time.Duration {

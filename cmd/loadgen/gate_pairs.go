@@ -21,7 +21,7 @@ var gateQuantiles = []struct {
 // judges reports whether slices of a workload are planned to have the samples for a percentile. A slice that then lacks them is missing evidence; a
 // percentile that no slice can have is none that the gate is asked about.
 func judges(w *loadgen.Workload, q float64) bool {
-	return w.Rate*w.Slice.Seconds() >= float64(loadgen.JudgedSamples(q))
+	return w.Expected() >= loadgen.JudgedSamples(q)
 }
 
 // figures converts one side of a pair.
