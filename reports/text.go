@@ -23,6 +23,7 @@ func TextFor(columns int) Render {
 		v := newView(d)
 		t := text{bufio.NewWriter(w), columns}
 		t.verdict(&v, d)
+		t.gate(d.Gate)
 		t.targets(&v)
 		t.cells(d)
 		t.arms(d)

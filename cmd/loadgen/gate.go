@@ -32,7 +32,7 @@ type gateOptions struct {
 	alpha                  float64
 	confirm                bool
 	seed                   uint64
-	out, format            string
+	out, format, comment   string
 	quiet                  bool
 	selfTest               bool
 	selfGates              int
@@ -89,6 +89,7 @@ func (o *gateOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.confirm, "confirm", false, "measure a failure again before failing, with --base-ref on builds whose functions lie in another order")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of coin, payloads, arrivals and resampling (default drawn)")
 	f.StringVar(&o.out, "out", "", "also write result.json, report.md, report.html and junit.xml into `DIR`")
+	f.StringVar(&o.comment, "comment", "", "also write a comment for the pull request into `FILE`, in Markdown")
 	f.StringVar(&o.format, "format", "text", "report on standard output: "+strings.Join(reports.Formats(), ", "))
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
 	f.BoolVar(&o.selfTest, "self-test", false, "measure how often the gate alarms without cause and with one, on this machine")

@@ -187,7 +187,7 @@ func gateVerdict(d *result.Doc) {
 	d.Verdict = result.Verdict{OK: d.Gate.OK(), Failed: []string{}}
 	if !d.Verdict.OK {
 		for _, why := range d.Gate.Why {
-			d.Verdict.Failed = append(d.Verdict.Failed, fmt.Sprintf("%s: %s", d.Gate.Verdict, why))
+			d.Verdict.Failed = append(d.Verdict.Failed, why)
 		}
 		if len(d.Verdict.Failed) == 0 {
 			d.Verdict.Failed = []string{string(d.Gate.Verdict)}
@@ -200,7 +200,7 @@ func (o *gateOptions) finish(cmd *cobra.Command, d *result.Doc, cut bool) error 
 	if err := output(cmd.OutOrStdout(), o.out, o.format, d); err != nil {
 		return err
 	}
-	if err := surfaces(cmd.OutOrStdout(), d); err != nil {
+	if err := o.surfaces(cmd.ErrOrStderr(), d); err != nil {
 		return err
 	}
 	switch {
