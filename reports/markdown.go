@@ -24,6 +24,7 @@ func Markdown(w io.Writer, d *result.Doc) error {
 	mdTargets(b, v.Targets)
 	mdCells(b, v.Cells)
 	mdArms(b, v.Arms)
+	mdSpent(b, spentTimes(d))
 	mdServers(b, v.Servers)
 	mdRest(b, v)
 	fmt.Fprint(b, "\n### Run\n")
@@ -56,6 +57,14 @@ func mdArms(w io.Writer, rows []armRow) {
 		t.add(r.Scenario, r.Step, r.Base+" → "+r.Arm, r.BaseP50+" → "+r.ArmP50, r.P50, r.BaseP95+" → "+r.ArmP95, r.P95, r.Rate)
 	}
 	t.write(w, "Arms")
+}
+
+func mdSpent(w io.Writer, rows []spent) {
+	t := mdTable{head: append([]string{"Cell", "Mean"}, partNames()...)}
+	for _, r := range rows {
+		t.add(append([]string{cellName(r.cell), nanos(&r.latency)}, r.parts()...)...)
+	}
+	t.write(w, "Where the time went")
 }
 
 func mdServers(w io.Writer, rows []serverRow) {

@@ -1,4 +1,4 @@
-// Package reports renders result files: to a terminal, as JSON, Markdown, HTML and JUnit XML.
+// Package reports renders result files: to a terminal, as JSON, Markdown, HTML, JUnit XML, CSV, OpenMetrics, Go benchmarks, and GitHub annotations.
 //
 // Start with Renderer, which finds a format by its name. Every renderer is a function of a writer and a result.Doc and reads
 // nothing else; the same Doc gives the same bytes. A Doc may come from anywhere: no text in it, however hostile, can add markup
@@ -21,6 +21,7 @@ var renderers = []struct {
 	render Render
 }{
 	{"text", Text}, {"json", JSON}, {"markdown", Markdown}, {"html", HTML}, {"junit", JUnit},
+	{"csv", CSV}, {"openmetrics", OpenMetrics}, {"benchfmt", Benchfmt}, {"github", Annotations},
 }
 
 // Formats names the formats that Renderer knows.

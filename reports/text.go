@@ -2,9 +2,11 @@ package reports
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
@@ -21,7 +23,8 @@ func TextFor(columns int) Render {
 	columns = max(columns, 80)
 	return func(w io.Writer, d *result.Doc) error {
 		v := newView(d)
-		t := text{bufio.NewWriter(w), columns}
+		var page bytes.Buffer
+		t := text{bufio.NewWriter(&page), columns}
 		t.verdict(&v, d)
 		t.gate(d.Gate)
 		t.targets(&v)
@@ -32,8 +35,26 @@ func TextFor(columns int) Render {
 		t.thresholds(&v)
 		t.errors(v.Errors)
 		t.run(&v, d)
-		return t.Flush()
+		if err := t.Flush(); err != nil {
+			return err
+		}
+		_, err := w.Write(parted(page.Bytes()))
+		return err
 	}
+}
+
+// parted puts a backslash before a line's text that a CI system would take for a command.
+func parted(page []byte) []byte {
+	out := make([]byte, 0, len(page))
+	for line := range bytes.Lines(page) {
+		rest := bytes.TrimLeftFunc(line, unicode.IsSpace)
+		out = append(out, line[:len(line)-len(rest)]...)
+		if bytes.HasPrefix(rest, []byte(commandMark)) {
+			out = append(out, '\\')
+		}
+		out = append(out, rest...)
+	}
+	return out
 }
 
 // text writes the sections of a report.

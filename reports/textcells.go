@@ -95,27 +95,17 @@ func armsOver(d *result.Doc, base *result.Scenario) []*result.Scenario {
 	return out
 }
 
-// stages are the parts of a call that the server reports, in their order.
-var stages = []string{"queue", "dial", "channel", "remote"}
-
 // times says where the time of the mean call went: before it was sent, in each stage that the server reports, and elsewhere.
 func (t text) times(d *result.Doc) {
 	tab := table{columns: append(named("Mean time", "part", "step", "arm"),
 		column{head: "latency", spare: 1}, column{head: "unsent", optional: true}, column{head: "queue"}, column{head: "dial"}, column{head: "channel"},
 		column{head: "remote"}, column{head: "rest"})}
-	for i := range d.Scenarios {
-		s := &d.Scenarios[i]
-		if !s.Ran() || len(s.Timing) == 0 || s.Latency == nil || s.Service == nil || s.Latency.Mean == nil || s.Service.Mean == nil {
-			continue
+	for _, r := range spentTimes(d) {
+		row := append(names(r.cell), nanos(&r.latency), unsent(r.unsent))
+		for _, v := range r.stages {
+			row = append(row, orZero(v))
 		}
-		row := append(names(s), nanos(s.Latency.Mean), unsent(*s.Latency.Mean-*s.Service.Mean))
-		rest := *s.Service.Mean
-		for _, stage := range stages {
-			spent := share(s.Timing[stage], s.Service.N)
-			rest -= spent
-			row = append(row, orZero(spent))
-		}
-		tab.add(append(row, orZero(rest))...)
+		tab.add(append(row, orZero(r.rest))...)
 	}
 	tab.write(t, t.columns)
 }
@@ -133,14 +123,6 @@ func orZero(d int64) string {
 		return "0"
 	}
 	return Duration(time.Duration(d))
-}
-
-// share is the mean over n calls of durations that only some of them report.
-func share(d *result.Distribution, n int64) int64 {
-	if d == nil || d.Mean == nil || n == 0 {
-		return 0
-	}
-	return int64(float64(*d.Mean) * float64(d.N) / float64(n))
 }
 
 // server shows what the server used, where it was measured.

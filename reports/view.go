@@ -58,7 +58,7 @@ type thresholdRow struct {
 const none = "–"
 
 func newView(d *result.Doc) view {
-	v := view{OK: d.Verdict.OK, Verdict: "all held", About: about(d), Command: clean(d.Run.Command)}
+	v := view{OK: d.Verdict.OK, Verdict: "all held", About: about(d), Command: again(d)}
 	if !v.OK {
 		v.Verdict = "failed, " + count(len(d.Verdict.Failed), "finding")
 	}
@@ -176,7 +176,7 @@ func remarks(rows []targetRow) []string {
 
 func newCell(s *result.Scenario) cellRow {
 	c := cellRow{
-		Scenario: clean(s.Name), Step: orNone(s.Step), Arm: orNone(s.Arm), Rate: rate(s.AchievedRate),
+		Scenario: clean(s.Name), Step: orNone(words(s.Part, s.Step)), Arm: orNone(s.Arm), Rate: rate(s.AchievedRate),
 		P50: none, P95: none, P99: none, Max: none,
 		Errors: strconv.FormatInt(s.ErrorCount(), 10), Dropped: strconv.FormatInt(s.Dropped, 10),
 	}
@@ -233,7 +233,7 @@ func baseOf(d *result.Doc, s *result.Scenario) *result.Scenario {
 func newArm(base, s *result.Scenario) armRow {
 	a, b := latency(base), latency(s)
 	return armRow{
-		Scenario: clean(s.Name), Step: orNone(s.Step), Base: clean(base.Arm), Arm: clean(s.Arm),
+		Scenario: clean(s.Name), Step: orNone(words(s.Part, s.Step)), Base: clean(base.Arm), Arm: clean(s.Arm),
 		BaseP50: nanos(a.P50), ArmP50: nanos(b.P50), P50: ratio(a.P50, b.P50),
 		BaseP95: nanos(a.P95), ArmP95: nanos(b.P95), P95: ratio(a.P95, b.P95),
 		Rate: times(base.AchievedRate, s.AchievedRate),
@@ -326,13 +326,21 @@ func significant(v float64) string {
 const maxText = 400
 
 // clean makes any text one line without control, formatting or bidirectional characters, and bounds it.
-func clean(s string) string {
+func clean(s string) string { return cleanTo(s, maxText) }
+
+// cleanTo is clean with another bound. It parts what CI systems would take for a command wherever it stands in a line of their log, such as
+// ##[group] and ##vso[…].
+func cleanTo(s string, most int) string {
 	var b strings.Builder
 	n := 0
+	last := ' '
 	for _, r := range s {
-		if n++; n > maxText {
+		if n++; n > most {
 			b.WriteRune('…')
 			break
+		}
+		if r == '#' && last == '#' {
+			b.WriteByte('\\')
 		}
 		switch {
 		case unicode.IsSpace(r):
@@ -342,6 +350,22 @@ func clean(s string) string {
 		default:
 			b.WriteRune(r)
 		}
+		last = r
 	}
 	return b.String()
+}
+
+// commandMark begins a command to GitHub Actions at the start of a line of its log.
+const commandMark = "::"
+
+// maxCommand bounds the command in a report, in characters.
+const maxCommand = 8000
+
+// again is the command that runs the same again. Were it to begin like a command to the CI system, a backslash, which a shell drops, parts it.
+func again(d *result.Doc) string {
+	command := strings.TrimSpace(cleanTo(d.Run.Command, maxCommand))
+	if strings.HasPrefix(command, commandMark) {
+		return `\` + command
+	}
+	return command
 }

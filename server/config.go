@@ -63,6 +63,8 @@ type Pooling struct {
 	KeepaliveTimeout  Seconds  `yaml:"keepalive_timeout" min:"0.1"`
 	ProbeInterval     Seconds  `yaml:"probe_interval" min:"0.01"` // between two attempts to reach a host that is down; 5 s
 	WarmUp            []string `yaml:"warm_up"`                   // profiles to connect to at the start; none
+	// ChannelAhead keeps one session channel open ahead on each connection in use, which saves the next command a round trip; true.
+	ChannelAhead *bool `yaml:"channel_ahead"`
 }
 
 // Caching bounds what is remembered.
@@ -124,7 +126,7 @@ func defaults() Config {
 		Profiles: "profiles", Secrets: "secrets", Transport: "stdio", Listen: DefaultListen, Preset: "default", LogLevel: "info",
 		Pooling: Pooling{
 			Enabled: &on, MaxSSHConnections: 10, MaxSFTPSessions: 10, ConnectionTimeout: 30, IdleTimeout: 300,
-			MaxLifetime: 3600, KeepaliveInterval: 30, KeepaliveTimeout: 10, ProbeInterval: 5,
+			MaxLifetime: 3600, KeepaliveInterval: 30, KeepaliveTimeout: 10, ProbeInterval: 5, ChannelAhead: &on,
 		},
 		Caching:      Caching{Enabled: &on, ResponseCacheSize: 1000, ResponseCacheMB: 64, ResponseCacheTTL: 300, ProfileCacheTTL: 60},
 		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10, CleanupInterval: 300},

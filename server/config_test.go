@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -235,6 +236,9 @@ func FuzzConfigValue(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		if !utf8.ValidString(text) {
+			return // no YAML file can hold it
+		}
 		for _, k := range configKeys {
 			v, err := k.parse(text)
 			if err != nil {

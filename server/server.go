@@ -233,6 +233,7 @@ func (p Pooling) pool(dial func(context.Context, *profile.Target) (net.Conn, err
 		DialTimeout: p.ConnectionTimeout.Duration(), IdleTimeout: p.IdleTimeout.Duration(), MaxLifetime: p.MaxLifetime.Duration(),
 		KeepaliveInterval: p.KeepaliveInterval.Duration(), KeepaliveTimeout: p.KeepaliveTimeout.Duration(),
 		BreakerInterval: p.ProbeInterval.Duration(),
+		NoSpares:        p.ChannelAhead != nil && !*p.ChannelAhead,
 	}
 }
 

@@ -102,10 +102,14 @@ func loadScenario(ref string) (*loadgen.Plan, error) {
 
 func reportCommand() *cobra.Command {
 	var format string
+	var schema bool
 	cmd := &cobra.Command{
 		Use:   "report RESULT.json",
 		Short: "Render a result file again",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if schema {
+				return printSchema(cmd, args)
+			}
 			if len(args) != 1 {
 				return usage("report needs one result file: loadgen report RESULT.json --format %s", strings.Join(reports.Formats(), "|"))
 			}
@@ -121,7 +125,16 @@ func reportCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "text", strings.Join(reports.Formats(), ", "))
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of result files instead")
 	return cmd
+}
+
+func printSchema(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 || cmd.Flags().Changed("format") {
+		return usage("--schema prints the JSON Schema of every result file: drop the file and --format")
+	}
+	_, err := cmd.OutOrStdout().Write(result.JSONSchema)
+	return written(err)
 }
 
 func readResult(file string) (*result.Doc, error) {

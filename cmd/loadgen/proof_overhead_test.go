@@ -34,8 +34,8 @@ func relaxed(t *testing.T, group string) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = rateBound.ReplaceAll(text, []byte("times: 0.45"))
-		text = p50Bound.ReplaceAll(text, []byte("plus: 1500us"))
+		text = rateBound.ReplaceAll(text, []byte("times: 0.55"))
+		text = p50Bound.ReplaceAll(text, []byte("plus: 800us"))
 		names[i] = filepath.Join(t.TempDir(), name+".yaml")
 		if err := os.WriteFile(names[i], text, 0o600); err != nil {
 			t.Fatal(err)

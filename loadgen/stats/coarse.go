@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"math/bits"
 	"time"
@@ -154,3 +155,20 @@ func DecodeSparse(s string) (*Coarse, error) {
 
 // maxShift takes all buckets together.
 const maxShift = 9
+
+// Bucket is a stretch of durations and how many lie in it.
+type Bucket struct {
+	Start, End time.Duration
+	N          int64
+}
+
+// Buckets goes over the buckets that hold anything, from short to long.
+func (c *Coarse) Buckets() iter.Seq[Bucket] {
+	return func(yield func(Bucket) bool) {
+		for i, n := range c.counts {
+			if n > 0 && !yield(Bucket{coarseStart(i), coarseStart(i + 1), int64(n)}) {
+				return
+			}
+		}
+	}
+}

@@ -42,6 +42,29 @@ func TestSparse(t *testing.T) {
 	}
 }
 
+func TestBuckets(t *testing.T) {
+	var c Coarse
+	for _, d := range []time.Duration{3 * time.Millisecond, 500 * time.Nanosecond, 3 * time.Millisecond, time.Second} {
+		c.Record(d)
+	}
+	var n, last int64 = 0, -1
+	for b := range c.Buckets() {
+		if int64(b.Start) <= last || b.End <= b.Start || b.N == 0 {
+			t.Errorf("%+v follows a bucket from %d on", b, last)
+		}
+		if b.N == 2 && !(b.Start <= 3*time.Millisecond && 3*time.Millisecond < b.End) {
+			t.Errorf("%+v holds two", b)
+		}
+		n, last = n+b.N, int64(b.Start)
+	}
+	if n != 4 {
+		t.Errorf("the buckets hold %d, want 4", n)
+	}
+	for range c.Buckets() {
+		break // and it can be left early
+	}
+}
+
 func FuzzDecodeSparse(f *testing.F) {
 	var c Coarse
 	f.Add(c.Sparse(32))

@@ -3,6 +3,7 @@ package stats
 import (
 	"math"
 	"slices"
+	"sync"
 )
 
 // maxSignedRank bounds n where the signed-rank distribution is needed: its table has n²/2 entries and takes n³/2 steps.
@@ -10,7 +11,16 @@ const maxSignedRank = 1000
 
 // SignedRank is the distribution of Wilcoxon's signed-rank statistic for n differences without ties: the chance at index w that the ranks of the
 // positive ones add up to w, 0 to n(n+1)/2. n is 0 to 1000. It is exact but for rounding.
-func SignedRank(n int) []float64 {
+func SignedRank(n int) []float64 { return slices.Clone(signedRank(n)) }
+
+// signedRanks keeps the distributions that were asked for, by n.
+var signedRanks sync.Map
+
+// signedRank is SignedRank's own copy.
+func signedRank(n int) []float64 {
+	if known, ok := signedRanks.Load(n); ok {
+		return known.([]float64)
+	}
 	if n < 0 || n > maxSignedRank {
 		panic("stats: the signed-rank distribution is of 0 to 1000 differences")
 	}
@@ -26,6 +36,7 @@ func SignedRank(n int) []float64 {
 			chance[w] = (chance[w] + with) / 2
 		}
 	}
+	signedRanks.Store(n, chance)
 	return chance
 }
 
@@ -61,7 +72,7 @@ func HodgesLehmann(values []float64, tail float64) Shift {
 	m := len(walsh)
 	s := Shift{Estimate: walsh[(m-1)/2]/2 + walsh[m/2]/2, Low: walsh[0], High: walsh[m-1]}
 	below := 0.0 // chance that the statistic is at most k − 1
-	for k, chance := range SignedRank(len(values)) {
+	for k, chance := range signedRank(len(values)) {
 		if below+chance > tail || k >= (m+1)/2 {
 			break
 		}

@@ -133,9 +133,10 @@ func known(values []float64) []float64 {
 	return out
 }
 
-// terms are what the first n pairs add to the cell's statistic, Σd/√(Σd²+n·s²) of its differences d. s is half the smallest effect that counts. No
-// sign changes the denominator. Without s this would order as Student's t does; s keeps a cell that hardly varies from taking the largest value with
-// a change that does not matter, as in V. G. Tusher, R. Tibshirani and G. Chu, PNAS 98 (2001), pages 5116 to 5121.
+// terms are what the first n pairs add to the cell's statistic, Σd/√(Σd²+n·s²) of its differences d, where s is the smallest effect that counts. No
+// sign changes the denominator. Without s this would order as Student's t does; s keeps a cell that hardly varies, and so is of nearly one size by luck,
+// from taking the largest value of all with a change that does not matter, as in V. G. Tusher, R. Tibshirani and G. Chu, PNAS 98 (2001), pages
+// 5116 to 5121.
 func (c *column) terms(n int, s float64) []float64 {
 	sum, k := 0.0, 0
 	for _, d := range c.diff[:n] {

@@ -23,7 +23,7 @@ func (j *Judge) judge(k int) {
 		g.Cells = append(g.Cells, l.cells[i].out)
 	}
 	g.Control = j.controlArm(l.level)
-	g.Verdict, g.Why = whole(&g)
+	g.Verdict, g.Why = conclude(&g)
 	g.Warnings = warnings(&g)
 	j.last, j.judged = g, k+1
 	j.done = k+1 == len(j.opts.Looks) || g.Verdict != result.GateInconclusive
@@ -52,9 +52,6 @@ type cell struct {
 	better float64     // errors only: of base
 	tested bool
 }
-
-// last reports whether no pairs follow.
-func (l *look) last() bool { return l.k+1 == len(l.opts.Looks) }
 
 // measure describes a cell by the pairs of the look.
 func (l *look) measure(c *column) cell {
@@ -104,7 +101,7 @@ func (l *look) test() {
 		if !c.tested {
 			continue
 		}
-		terms, at = append(terms, c.terms(l.n, c.effectDiff*smooth)), append(at, i)
+		terms, at = append(terms, c.terms(l.n, c.effectDiff)), append(at, i)
 		if c.cell.Measure == result.MeasureErrors {
 			errorCells++
 		}
@@ -137,7 +134,7 @@ func (c *cell) decide(l *look) {
 		o.Verdict = result.GateRegressed
 	case *o.PBetter <= l.level && c.shift.Estimate <= -c.effectDiff:
 		o.Verdict = result.GateImproved
-	case c.equivalent() && (l.last() || c.shift.Estimate < c.effectDiff):
+	case c.equivalent():
 		o.Verdict = result.GateEquivalent
 	default:
 		c.inconclusive(l)
@@ -147,17 +144,18 @@ func (c *cell) decide(l *look) {
 }
 
 // equivalent reports whether the interval rules the margin out. It also has to be narrow enough to do so for no change at all: where a machine cannot
-// resolve the margin, a lucky estimate is no evidence. Where no call of head failed, it cannot have got worse.
+// resolve the margin, a lucky estimate is no evidence. And an estimate as large as a regression's is none of equivalence, even within the margin. Where
+// no call of head failed, it cannot have got worse.
 func (c *cell) equivalent() bool {
 	s := c.shift
 	if c.cell.Measure == result.MeasureErrors && c.sum.head.Failed == 0 {
 		return true
 	}
-	return s.Confidence > 0 && s.High < c.marginAt && s.High-s.Estimate < c.marginAt
+	return s.Estimate < c.effectDiff && s.Confidence > 0 && s.High < c.marginAt && s.High-s.Estimate < c.marginAt
 }
 
-// whole is the verdict of all cells, and why.
-func whole(g *result.Gate) (result.GateVerdict, []string) {
+// conclude gives the verdict of all cells, and why.
+func conclude(g *result.Gate) (result.GateVerdict, []string) {
 	named := map[result.GateVerdict][]string{}
 	for i := range g.Cells {
 		c := &g.Cells[i]
@@ -203,6 +201,9 @@ func change(c *result.GateCell, v float64) string {
 	return fmt.Sprintf("%+.1f %%", 100*v)
 }
 
+// size is a change without its sign.
+func size(c *result.GateCell, v float64) string { return change(c, v)[1:] }
+
 // number is nil where a figure is none.
 func number(v float64) *float64 {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
@@ -210,4 +211,3 @@ func number(v float64) *float64 {
 	}
 	return &v
 }
-var smooth = 0.5

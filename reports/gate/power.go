@@ -27,7 +27,7 @@ func (c *cell) detectable(l *look) {
 // detects is the difference that n pairs find in nine gates of ten when the statistic has to exceed critical. With differences of mean τ and deviation
 // σ the statistic is about √n·τ/√(τ²+σ²+s²), which is turned round.
 func (c *cell) detects(n int, critical float64) float64 {
-	sigma, s, root := deviation(c.known), c.effectDiff*smooth, math.Sqrt(float64(n))
+	sigma, s, root := deviation(c.known), c.effectDiff, math.Sqrt(float64(n))
 	if !(critical < root) {
 		return math.Inf(1)
 	}
@@ -42,11 +42,9 @@ func (c *cell) inconclusive(l *look) {
 		more := max(needed-len(c.known), 1)
 		o.PairsNeeded = &more
 	}
-	switch {
-	case o.Detectable == nil:
-		o.Why = "no change is detectable with these pairs"
-	default:
-		o.Why = fmt.Sprintf("%s is detectable with %d pairs", change(o, *o.Detectable), o.Pairs)
+	o.Why = "no change is detectable with these pairs"
+	if o.Detectable != nil {
+		o.Why = fmt.Sprintf("a worsening of %s is detectable with %d pairs", size(o, *o.Detectable), o.Pairs)
 	}
 	if o.PairsNeeded != nil {
 		o.Why += fmt.Sprintf(", about %d more are needed", *o.PairsNeeded)
@@ -57,16 +55,17 @@ func (c *cell) inconclusive(l *look) {
 // be told from the margin.
 func (c *cell) needs(l *look) (pairs int, ok bool) {
 	sigma := deviation(c.known)
-	tail := tailOf(l.critical, l.n)
-	if math.IsNaN(sigma) || math.IsNaN(tail) {
+	z := normalOf(l.critical, l.n)
+	if math.IsNaN(sigma) || math.IsNaN(z) {
 		return 0, false
 	}
+	margin := distuv.UnitNormal.Quantile(1 - l.opts.Alpha)
 	decided := func(n int) bool {
 		estimate := c.shift.Estimate
-		if t := quantile(l.opts.Alpha, n) * sigma / math.Sqrt(float64(n)); estimate+t < c.marginAt && t < c.marginAt {
+		if t := student(margin, n) * sigma / math.Sqrt(float64(n)); estimate+t < c.marginAt && t < c.marginAt {
 			return true
 		}
-		return estimate >= c.effectDiff && c.detects(n, criticalOf(tail, n)) <= estimate
+		return estimate >= c.effectDiff && c.detects(n, criticalOf(z, n)) <= estimate
 	}
 	low, high := len(c.known), maxNeeded
 	if !decided(high) {
@@ -82,23 +81,30 @@ func (c *cell) needs(l *look) (pairs int, ok bool) {
 	return high, true
 }
 
-// tailOf is the chance beyond a critical value of the statistic for one cell alone, taking it for what it would be of normal differences: r of
-// n pairs stands for Student's t of r·√((n−1)/(n−r²)).
-func tailOf(critical float64, n int) float64 {
+// normalOf is the quantile of a normal distribution that stands for a critical value of the statistic of n pairs: r stands for Student's t of
+// r·√((n−1)/(n−r²)), as it would be of normal differences.
+func normalOf(critical float64, n int) float64 {
 	if !(critical < math.Sqrt(float64(n))) || n < 2 {
 		return math.NaN()
 	}
 	t := critical * math.Sqrt(float64(n-1)/(float64(n)-critical*critical))
-	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}.Survival(t)
+	low, high := 0.0, t
+	for range 50 {
+		if mid := (low + high) / 2; student(mid, n) < t {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return high
 }
 
-// criticalOf is the critical value of n pairs with that chance beyond it.
-func criticalOf(tail float64, n int) float64 {
-	t := quantile(tail, n)
+// criticalOf is the critical value of n pairs for that quantile.
+func criticalOf(z float64, n int) float64 {
+	t := student(z, n)
 	return t * math.Sqrt(float64(n)/(float64(n-1)+t*t))
 }
 
-// quantile is what Student's t of n values exceeds with that chance.
-func quantile(tail float64, n int) float64 {
-	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}.Quantile(1 - tail)
-}
+// student is the quantile of Student's t of n values for one of the normal distribution, to the first order of its expansion in 1/(n−1) (M. Abramowitz
+// and I. A. Stegun, Handbook of Mathematical Functions, 26.7.5): near enough to say how many pairs are needed.
+func student(z float64, n int) float64 { return z + z*(z*z+1)/(4*float64(n-1)) }

@@ -39,8 +39,7 @@ type Rates struct {
 	Looks     []int                      // pairs of each look
 	Regressed []int                      // gates that regressed at each look or earlier
 	Caught    []int                      // gates in which some injected cell did
-	Missed    int                        // gates that called every injected cell equivalent or improved at their end
-	Missing   int                        // gates that called some injected cell equivalent or improved at any look
+	Passed    int                        // gates that called some injected cell equivalent or improved, at any look
 }
 
 // Run simulates the gates on all processors. The same simulation gives the same rates.
@@ -74,9 +73,9 @@ func (s Simulation) Run() (Rates, error) {
 
 // outcome is one gate.
 type outcome struct {
-	gate                result.Gate
-	caught              bool
-	everMissed, allLost bool
+	gate   result.Gate
+	caught bool // an injected cell regressed at the end
+	passed bool // an injected cell passed at some look
 }
 
 // gate runs gate i to its end.
@@ -110,7 +109,6 @@ func (s Simulation) gate(i uint64) (outcome, error) {
 func (o *outcome) read(g *result.Gate, injected []Injection) {
 	o.gate = *g
 	o.gate.Pairs = nil
-	passed := 0
 	for i := range g.Cells {
 		c := &g.Cells[i]
 		if !slices.ContainsFunc(injected, func(x Injection) bool { return x.Cell == c.Cell }) {
@@ -120,11 +118,9 @@ func (o *outcome) read(g *result.Gate, injected []Injection) {
 		case result.GateRegressed:
 			o.caught = true
 		case result.GateEquivalent, result.GateImproved:
-			o.everMissed = true
-			passed++
+			o.passed = true
 		}
 	}
-	o.allLost = len(injected) > 0 && passed == len(injected)
 }
 
 func (r *Rates) add(o outcome) {
@@ -138,11 +134,8 @@ func (r *Rates) add(o outcome) {
 			r.Caught[k]++
 		}
 	}
-	if o.everMissed {
-		r.Missing++
-	}
-	if o.allLost {
-		r.Missed++
+	if o.passed {
+		r.Passed++
 	}
 }
 
@@ -180,7 +173,7 @@ func WriteRates(w io.Writer, all []Rates) error {
 		r := &all[i]
 		share, low, high := r.Share(r.Verdicts[result.GateRegressed])
 		fmt.Fprintf(t, "%s\t%d\t%s (%s to %s)\t%s\t%s\t%s\t%s\t%s\t%s\t%.1f\n", r.Name, r.Gates, percent(share), percent(low), percent(high), r.perLook(r.Regressed),
-			r.perLook(r.Caught), percent(float64(r.Missing)/float64(r.Gates)), r.verdict(result.GateImproved), r.verdict(result.GateEquivalent),
+			r.perLook(r.Caught), percent(float64(r.Passed)/float64(r.Gates)), r.verdict(result.GateImproved), r.verdict(result.GateEquivalent),
 			r.verdict(result.GateInconclusive), float64(r.Pairs)/float64(r.Gates))
 	}
 	return t.Flush()

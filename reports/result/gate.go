@@ -111,7 +111,7 @@ type GateOptions struct {
 	MarginTail    float64 `json:"margin_tail"`     // the same for p99; 0.15
 	MarginErrors  float64 `json:"margin_errors"`   // the same for the share of calls that failed, as a difference; 0.01
 	ControlLimit  float64 `json:"control_limit"`   // relative difference of a pair's control p50 from which on the pair is not used; 0.25
-	Flips         int     `json:"flips"`           // sign flips tried; fewer pairs than its binary logarithm are tested exactly; 65,536
+	Flips         int     `json:"flips"`           // sign flips tried at most; where all flips of the pairs are no more, the test is exact; 65,536
 	Seed          uint64  `json:"seed"`            // of the flips, where they are drawn; 0 is a seed like any other
 }
 

@@ -167,6 +167,7 @@ func (u *chaosUser) exec(ctx context.Context, target *profile.Target, id string)
 		return err
 	}
 	defer s.Close()
+	s.Another()
 	go ssh.DiscardRequests(s.Requests)
 	stop := context.AfterFunc(ctx, func() { s.Channel.Close() })
 	defer stop()

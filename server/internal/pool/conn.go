@@ -35,6 +35,10 @@ type conn struct {
 	old       bool      // that time has come
 	dead      bool
 
+	spare      *spare    // nil for none; see spare.go
+	preparing  bool      // a spare is being opened
+	spareAfter time.Time // none is opened before this
+
 	reads      uint64    // wire.reads when it was looked at last
 	quietSince time.Time // since when that has not changed
 

@@ -108,6 +108,13 @@ type Session struct {
 	lease    *Lease
 }
 
+// Another has a channel opened for the next command on the connection, beside the one that runs here.
+func (s *Session) Another() {
+	if g := s.lease.group; g != nil {
+		g.prepare(s.lease.conn)
+	}
+}
+
 // Close closes the channel and gives its slot back. The host hears of it no later than of the next session on the connection.
 func (s *Session) Close() error {
 	err := s.lease.conn.wire.leisurely(s.Channel.Close)
@@ -134,12 +141,15 @@ func (p *Pool) session(ctx context.Context, t *profile.Target, o owner) (*Sessio
 		}
 		total.Queue += lease.Queue
 		total.Dial += lease.Dial
+		total.Conn, total.Reused = lease.Conn, lease.Reused && try == 0
+		if s := lease.takeSpare(); s != nil {
+			return &Session{Channel: s.ch, Requests: s.requests, Info: total, lease: lease}, nil
+		}
 		start := time.Now()
 		ch, reqs, err := lease.open(ctx, "session", nil)
 		total.Channel += time.Since(start)
 		if err == nil {
 			lease.opened()
-			total.Conn, total.Reused = lease.Conn, lease.Reused && try == 0
 			return &Session{Channel: ch, Requests: reqs, Info: total, lease: lease}, nil
 		}
 		var refused *ssh.OpenChannelError

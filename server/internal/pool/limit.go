@@ -22,7 +22,7 @@ func (g *group) refused(c *conn) (never bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	c.limit = max(0, min(c.limit, c.leased-1))
+	c.limit = max(0, min(c.limit, c.leased-1+c.spares()))
 	if c.limit == 0 {
 		c.rest = min(max(restPause, 2*c.rest), maxRestPause)
 		c.restUntil = now.Add(c.rest)

@@ -28,6 +28,9 @@ type memHost struct {
 	breaks   atomic.Bool  // a connection on which a channel is asked for ends
 	dials    atomic.Int64
 	killed   atomic.Int64     // connections, by kill
+	asks     atomic.Bool      // asks 40 times on each channel whether the client is alive
+	answered atomic.Int64     // such questions
+	closed   atomic.Int64     // session channels
 	fault    func() dialFault // of each dial; nil is none
 
 	mu    sync.Mutex
@@ -142,10 +145,24 @@ func (h *memHost) serve(far net.Conn) {
 			return
 		}
 		h.work.Go(func() {
+			defer h.closed.Add(1)
 			defer open.Add(-1)
 			ssh.DiscardRequests(reqs)
 		})
+		if h.asks.Load() {
+			h.work.Go(func() { h.ask(ch) })
+		}
 		h.work.Go(func() { _, _ = io.Copy(ch, ch); ch.Close() })
+	}
+}
+
+// ask asks on a channel, as OpenSSH does with ClientAliveInterval.
+func (h *memHost) ask(ch ssh.Channel) {
+	for range 40 {
+		if _, err := ch.SendRequest("keepalive@openssh.com", true, nil); err != nil {
+			return
+		}
+		h.answered.Add(1)
 	}
 }
 

@@ -29,6 +29,7 @@ type Config struct {
 	MaxPerProfile   int  // leases that a profile has at once, besides SFTP sessions; no bound but that of the connections
 	MaxWaiting      int  // callers of a profile that wait for a lease, and callers that wait for a target's SFTP sessions; 1024 each
 	MaxSFTP         int  // SFTP sessions for each target; 10
+	NoSpares        bool // channels are opened when they are needed only, not one ahead on a connection that is in use
 
 	DialTimeout time.Duration // TCP, key exchange and authentication together, those of the jump hosts included; 30 s
 	IdleTimeout time.Duration // an unused connection or SFTP session is closed after this; 5 min
@@ -99,6 +100,8 @@ type Pool struct {
 	groups map[string]*group
 	hosts  map[string]*host
 
+	spareLife time.Duration // of a channel opened ahead that nobody takes
+
 	nextID atomic.Int64
 	count  counters
 }
@@ -112,7 +115,7 @@ type counters struct {
 // New returns an empty pool.
 func New(cfg Config) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Pool{ctx: ctx, cancel: cancel, groups: map[string]*group{}, hosts: map[string]*host{}}
+	p := &Pool{ctx: ctx, cancel: cancel, groups: map[string]*group{}, hosts: map[string]*host{}, spareLife: spareLife}
 	p.Reconfigure(cfg)
 	return p
 }

@@ -236,6 +236,9 @@ func (u *randomUser) session(target *profile.Target) {
 		return
 	}
 	u.o.took(s.lease, target.Key)
+	if u.IntN(2) == 0 {
+		s.Another()
+	}
 	go ssh.DiscardRequests(s.Requests)
 	word := fmt.Sprint(u.Uint64())
 	_, _ = s.Write([]byte(word))

@@ -82,6 +82,7 @@ func (x *execution) run(c Command) *Output {
 	var moreErr, moreOut bool
 	var wg sync.WaitGroup
 	go x.watch()
+	x.sess.Another()
 	wg.Go(func() {
 		if x.startErr = x.start(c); x.startErr != nil {
 			x.sess.Channel.Close()
