@@ -36,13 +36,14 @@ type gateOptions struct {
 	quiet                  bool
 	selfTest               bool
 	selfGates              int
+	selfSlowdown           float64 // percent
 	simulate               int
 	command                string // that runs the same again
 	changed                func(flag string) bool
 }
 
 // gateScenarios are measured where none is named: a command, a transfer and a tunnel.
-var gateScenarios = []string{"ssh-exec", "sftp-1mb", "tunnel-create"}
+var gateScenarios = []string{"ssh-exec", "sftp-small", "tunnel-create"}
 
 func gateCommand(commandLine string) *cobra.Command {
 	o := gateOptions{command: commandLine}
@@ -94,7 +95,8 @@ func (o *gateOptions) flags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
 	f.BoolVar(&o.selfTest, "self-test", false, "measure how often the gate alarms without cause and with one, on this machine")
 	f.IntVar(&o.selfGates, "self-test-gates", 3, "gates of each kind in a self-test; each takes one to five minutes")
-	f.IntVar(&o.simulate, "simulate", 0, "instead of measuring, simulate `N` gates of each kind from the pairs in the result.json of --base")
+	f.Float64Var(&o.selfSlowdown, "self-test-slowdown", 10, "`PERCENT` by which calls are slowed in half of a self-test's gates")
+	f.IntVar(&o.simulate, "simulate", 0, "instead of measuring, simulate `N` gates of each kind: on the null pairs in --base FILE, and without it on noise that is made up")
 }
 
 // check finds flags that contradict each other or mean nothing.
@@ -116,6 +118,14 @@ func (o *gateOptions) check(args []string) error {
 	case !(o.alpha > 0 && o.alpha < 0.5):
 		return usage("--alpha %g is out of range: give a probability above 0 and below 0.5, such as 0.005", o.alpha)
 	}
+	if o.simulate < 0 {
+		return usage("--simulate %d is out of range: give the number of gates, above 0", o.simulate)
+	}
+	for _, flag := range []string{"self-test-gates", "self-test-slowdown"} {
+		if o.changed(flag) && !o.selfTest {
+			return usage("--%s goes with --self-test: add it, or drop the flag", flag)
+		}
+	}
 	if err := checkDriver(loadgen.ArmDriver{Protocol: o.protocol}); err != nil {
 		return usage("--%w", err)
 	}
@@ -130,10 +140,8 @@ func (o *gateOptions) checkSides(args []string) error {
 		return usage("--base-ref builds both sides, and --base or --head names one: drop either")
 	case o.baseRef == "" && o.changed("head-ref"):
 		return usage("--head-ref goes with --base-ref: name the revision to compare with, such as --base-ref main")
-	case o.simulate > 0 && !isResult(o.base):
-		return usage("--simulate needs pairs to draw from: name a result.json of an earlier gate with --base")
 	case o.simulate > 0 || o.selfTest:
-		return nil
+		return o.checkTests(args)
 	case recorded && !(isResult(o.base) && isResult(o.head)):
 		return usage("--base %s and --head %s: name two result files or two programs", o.base, o.head)
 	case recorded && len(args) > 0:
@@ -142,6 +150,27 @@ func (o *gateOptions) checkSides(args []string) error {
 		return usage("nothing to compare with: name a program with --base, or a revision with --base-ref")
 	case o.head == "" && o.baseRef == "" && o.headConfig == "" && o.baseConfig == "":
 		return usage("nothing to compare %s with: name a program with --head, or two configurations with --base-config and --head-config", o.base)
+	}
+	return nil
+}
+
+// checkTests finds mistakes in what is asked of the gate itself.
+func (o *gateOptions) checkTests(args []string) error {
+	switch {
+	case o.simulate > 0 && o.selfTest:
+		return usage("--simulate measures nothing and --self-test does: drop either")
+	case o.head != "" || o.headConfig != "" || o.baseRef != "":
+		return usage("a test of the gate has one server on both sides: drop --head, --head-config and --base-ref")
+	case o.simulate > 0 && len(args) > 0:
+		return usage("simulated gates have their scenarios already: drop %s", strings.Join(args, " "))
+	case o.simulate > 0 && o.base != "" && !isResult(o.base) && !isPairs(o.base):
+		return usage("--simulate draws from recorded pairs, which --base %s is not: name a result.json of a gate, or a .jsonl that a self-test recorded", o.base)
+	case o.selfTest && (isResult(o.base) || isPairs(o.base)):
+		return usage("--self-test measures a program, which --base %s is not: name one, or use --simulate", o.base)
+	case o.selfTest && !(o.selfGates >= 1 && o.selfGates <= 1000):
+		return usage("--self-test-gates %d is out of range: give 1 to 1000", o.selfGates)
+	case o.selfTest && !(o.selfSlowdown > 0 && o.selfSlowdown <= 1000):
+		return usage("--self-test-slowdown %g is out of range: give percent, above 0 and at most 1000", o.selfSlowdown)
 	}
 	return nil
 }

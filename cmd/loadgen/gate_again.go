@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/gate"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
@@ -92,6 +91,3 @@ func figureOf(figures []result.Figure, c result.Cell) (result.Figure, bool) {
 	}
 	return figures[i], true
 }
-
-func (o *gateOptions) runSimulation(cmd *cobra.Command) error                      { return nil }
-func (o *gateOptions) runSelfTest(cmd *cobra.Command, plans []*loadgen.Plan) error { return nil }
