@@ -18,8 +18,8 @@ type bench struct {
 	o        *gateOptions
 	notes    io.Writer
 	work     *workspace
-	programs string // folder with copies of the programs
-	admitted int    // how many there are
+	programs string // folder for copies of the programs
+	started  int    // servers
 	target   *target
 	faults   map[string]*faults // by scenario, for both sides
 	process  serverProcess
@@ -80,26 +80,18 @@ func (b *bench) remove() {
 	os.RemoveAll(b.programs)
 }
 
-// admit copies a program into a folder of the bench. Both sides so have paths of the same length, which move a program's stack, and lie in the page
-// cache in the same way, which shows in its resident memory.
+// admit finds a side's program.
 func (b *bench) admit(c competitor) (competitor, error) {
 	path, err := findServer(c.path)
 	if err != nil {
 		return c, &exitError{exitHarness, err}
 	}
-	b.admitted++
-	to := filepath.Join(b.programs, fmt.Sprintf("%04d", b.admitted), "server"+filepath.Ext(path))
-	if err := copyProgram(to, path); err != nil {
-		return c, harness("cannot copy %s: %w", path, unwrapped(err))
-	}
-	c.path = to
+	c.path = path
 	return c, nil
 }
 
+// copyProgram copies a program. What it writes need not reach the disk: it is gone again soon.
 func copyProgram(to, from string) (err error) {
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return err
-	}
 	in, err := os.Open(from)
 	if err != nil {
 		return err
@@ -110,39 +102,62 @@ func copyProgram(to, from string) (err error) {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Sync(), out.Close())
+	return errors.Join(err, out.Close())
 }
 
-// opener starts a side's server afresh. Each process has a folder of its own for what it keeps, so that none finds what another left.
+// opener starts a side's server afresh. Each process has a folder of its own for what it keeps, so that none finds what another left, and is started
+// from a copy of its program of its own. Where the pages of a program come to lie in memory makes it a few percent faster or slower for as long as
+// they stay there. With one copy for the whole gate, that would be a difference between the sides that no pair could tell from a change; with fresh
+// ones it is noise. All copies have paths of the same length, which moves a program's stack.
 func (b *bench) opener(c competitor) (loadgen.Opener, error) {
 	choice, err := newServerChoice(b.o.asRun(c), b.work, b.target)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, arm loadgen.Arm) (loadgen.Driver, error) {
-		dir, err := os.MkdirTemp(b.work.dir, "server-")
-		if err != nil {
-			return nil, harness("cannot make a folder for the server: %w", err)
-		}
+		b.started++
+		name := fmt.Sprintf("server-%08d", b.started)
+		h := &housed{dirs: []string{filepath.Join(b.work.dir, name), filepath.Join(b.programs, name)}}
 		one := &serverChoice{
-			path: choice.path, driver: choice.driver, wire: choice.wire, config: choice.config, target: b.target,
-			work: &workspace{id: b.work.id, dir: dir, files: b.work.files},
+			path: filepath.Join(h.dirs[1], "server"+filepath.Ext(choice.path)), driver: choice.driver, wire: choice.wire, config: choice.config, target: b.target,
+			work: &workspace{id: b.work.id, dir: h.dirs[0], files: b.work.files},
+		}
+		if err := h.furnish(one.path, choice.path); err != nil {
+			return nil, errors.Join(harness("cannot copy %s: %w", choice.path, unwrapped(err)), h.leave())
 		}
 		d, err := one.open(ctx, arm)
 		if err != nil {
-			return nil, errors.Join(err, os.RemoveAll(dir))
+			return nil, errors.Join(err, h.leave())
 		}
-		return &housed{b.process.watch(d), dir}, nil
+		h.Driver = b.process.watch(d)
+		return h, nil
 	}, nil
 }
 
-// housed is a driver whose server has a folder that goes with it.
+// housed is a driver whose server has folders that go with it.
 type housed struct {
 	loadgen.Driver
-	dir string
+	dirs []string
 }
 
-func (d *housed) Close() error { return errors.Join(d.Driver.Close(), os.RemoveAll(d.dir)) }
+func (d *housed) furnish(program, from string) error {
+	for _, dir := range d.dirs {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	return copyProgram(program, from)
+}
+
+func (d *housed) leave() error {
+	var errs []error
+	for _, dir := range d.dirs {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
+func (d *housed) Close() error { return errors.Join(d.Driver.Close(), d.leave()) }
 
 // The control arm: the no-op tool at a rate that any machine fit for a gate bears.
 const (
