@@ -105,7 +105,7 @@ func (w *Workload) vus() int {
 
 // turnTime is how long a side is loaded before the other has its turn. Machines that are shared get faster and slower from one second to the next:
 // the shorter the turns, the more of that meets both sides.
-const turnTime = 200 * time.Millisecond
+const turnTime = 100 * time.Millisecond
 
 // turn is the length of a turn: one with a few arrivals in it.
 func (w *Workload) turn() time.Duration {
@@ -177,12 +177,12 @@ const (
 	probeClosed = 700 * time.Millisecond
 	probeSlice  = 400 * time.Millisecond
 	probeSlices = 6
-	probeLoad   = 0.6 // of the saturation
+	probeLoad   = 0.3 // of the saturation
 )
 
-// Probe finds the rate of each workload: 60 % of what the base sustains in a closed loop of as many users as the machine has CPUs. More of them
-// would find more, but by batching, which an open load does not get: server, generator and host share the CPUs, and at 60 % of that the machine
-// would be full, and its latency queueing. It also measures how much two slices of the same process differ.
+// Probe finds the rate of each workload: 30 % of what the base sustains in a closed loop of one user for every two CPUs. Server, generator and host
+// share the CPUs. At twice that rate they are nearly full: p90 is then queueing, four times p50, and differs by 20 % between two slices of the
+// same program, so that no regression of it could be seen. It also measures how much two slices of the same process differ.
 func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
 	base := &side{open: p.Base, name: "base"}
 	defer func() {
@@ -202,7 +202,7 @@ func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
 
 func (p *Pairs) probe(ctx context.Context, w *Workload, base *side) (Probed, error) {
 	plan := w.closed(probeClosed)
-	plan.Executor.Warmup, plan.Executor.VUs = probeWarmup, min(plan.Executor.VUs, max(2, runtime.NumCPU()))
+	plan.Executor.Warmup, plan.Executor.VUs = probeWarmup, min(plan.Executor.VUs, max(1, runtime.NumCPU()/2))
 	r, err := p.run(ctx, plan.between([]*side{base}, 0, p.Seed), []*side{base})
 	if err != nil {
 		return Probed{}, err

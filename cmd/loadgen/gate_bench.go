@@ -162,8 +162,8 @@ func (d *housed) Close() error { return errors.Join(d.Driver.Close(), d.leave())
 // The control arm: the no-op tool at a rate that any machine fit for a gate bears.
 const (
 	controlRate   = 1000
-	controlSlice  = 400 * time.Millisecond
-	controlWarmup = 150 * time.Millisecond
+	controlSlice  = 250 * time.Millisecond
+	controlWarmup = 50 * time.Millisecond
 )
 
 func controlLoad() loadgen.Workload {
@@ -211,15 +211,15 @@ func (b *bench) pairs(base, head competitor, seed uint64) (*loadgen.Pairs, error
 // before sets the fake host's faults for a run.
 func (b *bench) before(plan *loadgen.Plan) error { return b.target.apply(b.faults[plan.Name]) }
 
-// Times of a gate. A pair takes about pairTime for three scenarios, so that ten are done in two minutes, the probe included.
+// Times of a gate. A pair takes about pairTime for three scenarios, so that ten are done in two minutes and forty in five, the probe included.
 const (
-	sliceWarmup   = 200 * time.Millisecond
-	sliceBurst    = 300 * time.Millisecond
+	sliceWarmup   = 100 * time.Millisecond
+	sliceBurst    = 150 * time.Millisecond
 	sliceLoss     = 100 * time.Millisecond // starting, draining and cleaning up around a slice
 	shortestSlice = 400 * time.Millisecond
 	longestSlice  = 3 * time.Second
-	pairTime      = 10 * time.Second
-	pairLoss      = 1800 * time.Millisecond // processes that start and end, and the control arm
+	pairTime      = 7 * time.Second
+	pairLoss      = 1300 * time.Millisecond // processes that start and end, and the control arm
 	pairScenarios = 3
 	wantedNoise   = 0.03 // standard deviation of ln of the ratio of p50 within a pair
 )
