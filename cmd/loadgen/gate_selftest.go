@@ -187,7 +187,7 @@ func (n *cellNoise) add(d float64, headFirst bool) {
 	if d > 0 {
 		n.head++
 	}
-	if d > 0 != headFirst && d != 0 {
+	if d != 0 && (d > 0) != headFirst {
 		n.second++
 	}
 }
