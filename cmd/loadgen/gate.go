@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -194,6 +195,9 @@ func (o *gateOptions) run(cmd *cobra.Command, args []string) error {
 		return o.rejudge(cmd)
 	}
 	plans, err := gatePlans(args)
+	if err == nil {
+		err = o.checkFiles()
+	}
 	if err != nil {
 		return err
 	}
@@ -201,6 +205,21 @@ func (o *gateOptions) run(cmd *cobra.Command, args []string) error {
 		return o.runSelfTest(cmd, plans)
 	}
 	return o.compare(cmd, plans)
+}
+
+// checkFiles finds programs that cannot be run and configurations that cannot be read, before anything starts.
+func (o *gateOptions) checkFiles() error {
+	for _, side := range []struct{ name, program, config string }{{"base", o.base, o.baseConfig}, {"head", o.head, o.headConfig}} {
+		if side.program != "" {
+			if _, err := exec.LookPath(side.program); err != nil {
+				return usage("--%s %s cannot be run: %v; name a server's program, such as bin/openaccess-mcp", side.name, side.program, unwrapped(err))
+			}
+		}
+		if _, err := readServerConfig(side.config); err != nil {
+			return usage("--%s-config: %w", side.name, err)
+		}
+	}
+	return nil
 }
 
 // gatePlans loads the scenarios, ready for slices.

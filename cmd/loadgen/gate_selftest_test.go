@@ -17,7 +17,9 @@ type answering struct {
 	d time.Duration
 }
 
-func (a answering) Open(context.Context) (loadgen.Session, error) { return answeringSession{d: a.d}, nil }
+func (a answering) Open(context.Context) (loadgen.Session, error) {
+	return answeringSession{d: a.d}, nil
+}
 
 type answeringSession struct {
 	loadgen.Session
