@@ -130,6 +130,9 @@ func (o *gateOptions) check(args []string) error {
 	if err := checkDriver(loadgen.ArmDriver{Protocol: o.protocol}); err != nil {
 		return usage("--%w", err)
 	}
+	if _, err := o.judging(); err != nil {
+		return err
+	}
 	return o.checkSides(args)
 }
 

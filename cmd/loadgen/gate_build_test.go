@@ -146,7 +146,7 @@ func saved(t *testing.T, base, factor float64) string {
 		g.Pairs = append(g.Pairs, result.Pair{Index: i + 1, HeadFirst: i%3 == 0, Base: figures(base * wobble), Head: figures(base * factor)})
 	}
 	d := &result.Doc{Schema: result.Schema, Scenarios: []result.Scenario{}, Generator: result.Generator{Valid: true, Why: []string{}}, Gate: g,
-		Run: result.Run{ID: "1", Command: "loadgen gate", Host: result.ThisHost()}, Verdict: result.Verdict{Failed: []string{}}}
+		Run: result.Run{ID: "1", Command: "loadgen gate", Host: result.ThisHost()}, Verdict: result.Verdict{Failed: []string{"inconclusive"}}}
 	file := filepath.Join(t.TempDir(), "result.json")
 	f, err := os.Create(file)
 	if err != nil {
