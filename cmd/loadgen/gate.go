@@ -57,8 +57,10 @@ func gateCommand(commandLine string) *cobra.Command {
   loadgen gate --base-ref main                  builds that revision and the current one with the same flags, and compares them
   loadgen gate --base-config A --head-config B  one program, two configurations
   loadgen gate --base A.json --head B.json      judges recorded pairs again: the base of one file against the head of the other
+  loadgen gate --self-test --base BIN           measures how often the gate itself is wrong on this machine
+  loadgen gate --simulate 1000                  judges simulated gates, with --base PAIRS.jsonl on recorded noise
 
-Without a scenario, ssh-exec, sftp-1mb and tunnel-create are measured. Every pair has fresh processes of both sides, in an order that a coin
+Without a scenario, ssh-exec, sftp-small and tunnel-create are measured. Every pair has fresh processes of both sides, in an order that a coin
 decides; it ends after 10, 20 or 40 pairs, as soon as everything is decided. See docs/gate.md.
 
 Exit codes: 0 nothing regressed; 1 something did; 2 bad usage or input; 3 inconclusive; 4 the harness, target or server could not do its
