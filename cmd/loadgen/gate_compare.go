@@ -186,9 +186,7 @@ func (o *gateOptions) doc(b *bench, s *gateSides, t *trial) *result.Doc {
 func gateVerdict(d *result.Doc) {
 	d.Verdict = result.Verdict{OK: d.Gate.OK(), Failed: []string{}}
 	if !d.Verdict.OK {
-		for _, why := range d.Gate.Why {
-			d.Verdict.Failed = append(d.Verdict.Failed, why)
-		}
+		d.Verdict.Failed = append(d.Verdict.Failed, d.Gate.Why...)
 		if len(d.Verdict.Failed) == 0 {
 			d.Verdict.Failed = []string{string(d.Gate.Verdict)}
 		}
