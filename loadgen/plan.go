@@ -23,6 +23,8 @@ type Plan struct {
 	MaxLateness time.Duration // bound on the p99 of how late open executors send, beyond which the run is not valid; 0 means MaxLatenessP99
 	Faults      *Faults       // what shall go wrong at the fake host; nil changes nothing
 	Target      *Target       // the row of the targets table that grades this plan; nil leaves it ungraded
+
+	mirrored bool // the arms' first turns come in their order, and each round in the reverse of that before, instead of being drawn
 }
 
 // ExecutorKind says who decides when the next iteration starts.

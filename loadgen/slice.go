@@ -3,6 +3,7 @@ package loadgen
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen/stats"
@@ -41,9 +42,14 @@ func (r *runner) alternate(ctx context.Context, arms []*execution) (interrupted 
 		order[i] = i
 	}
 	chance := rand.New(rand.NewPCG(r.plan.Seed, orderStream))
-	for running := true; running; {
+	for running, first := true, true; running; first = false {
 		running = false
-		chance.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		switch {
+		case !r.plan.mirrored:
+			chance.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		case !first:
+			slices.Reverse(order)
+		}
 		for _, i := range order {
 			x := arms[i]
 			if x.finished() {

@@ -62,6 +62,9 @@ func newView(d *result.Doc) view {
 	if !v.OK {
 		v.Verdict = "failed, " + count(len(d.Verdict.Failed), "finding")
 	}
+	if d.Gate != nil {
+		v.Verdict = clean(string(d.Gate.Verdict))
+	}
 	for _, f := range d.Verdict.Failed {
 		v.Failed = append(v.Failed, clean(f))
 	}

@@ -316,8 +316,11 @@ type workspace struct {
 	files string // for ${workdir}; the server runs in it and may read and write it
 }
 
-func newWorkspace() (*workspace, error) {
-	dir, err := os.MkdirTemp("", "loadgen-")
+func newWorkspace() (*workspace, error) { return newWorkspaceIn("") }
+
+// newWorkspaceIn makes one in a folder, "" for that of the system.
+func newWorkspaceIn(parent string) (*workspace, error) {
+	dir, err := os.MkdirTemp(parent, "loadgen-")
 	if err != nil {
 		return nil, harness("cannot make a work directory: %w", err)
 	}

@@ -63,8 +63,12 @@ func warnings(g *result.Gate) []string {
 		}
 	}
 	for i := range g.Cells {
-		if c := &g.Cells[i]; c.Pairs < g.Used {
+		c := &g.Cells[i]
+		if c.Pairs < g.Used {
 			out = append(out, fmt.Sprintf("%s: %d of %d pairs lack samples", c.Cell, g.Used-c.Pairs, g.Used))
+		}
+		if holdsNothingUp(c) && g.Verdict != result.GateInconclusive {
+			out = append(out, "not part of the verdict, since it cannot be told: "+sentence(c))
 		}
 	}
 	return out

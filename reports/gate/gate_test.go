@@ -289,3 +289,34 @@ func TestPairsThatCannotBe(t *testing.T) {
 		t.Errorf("out of order: %v", err)
 	}
 }
+
+// A throughput that cannot be told leaves the verdict to the others, one that fell does not, and one that was hardly measured is missing evidence.
+func TestThroughputHoldsNothingUp(t *testing.T) {
+	noisy := func(ps []result.Pair, factor float64) []result.Pair {
+		for i := range ps {
+			for k := range ps[i].Head.Figures {
+				if f := &ps[i].Head.Figures[k]; f.Measure == result.MeasureSaturation {
+					f.Value *= factor * math.Exp(0.15*wobble[i%len(wobble)])
+				}
+			}
+		}
+		return ps
+	}
+	g, done := judged(t, Options{}, noisy(pairs(10, 0.01, nil, 0), 1))
+	if c := find(t, g, "saturation"); g.Verdict != result.GateEquivalent || !done || c.Verdict != result.GateInconclusive || c.Detectable == nil {
+		t.Errorf("%s, done %v, saturation %+v", g.Verdict, done, c)
+	}
+	if len(g.Warnings) == 0 || !strings.Contains(strings.Join(g.Warnings, "\n"), "not part of the verdict, since it cannot be told: ssh-exec saturation") {
+		t.Errorf("warnings %q do not tell", g.Warnings)
+	}
+	if g, _ := judged(t, Options{}, noisy(pairs(10, 0.01, nil, 0), 0.4)); g.Verdict != result.GateRegressed {
+		t.Errorf("a fall by 60 %% is %s", g.Verdict)
+	}
+	few := pairs(10, 0.01, nil, 0)
+	for i := range few[:5] {
+		few[i].Head.Figures = few[i].Head.Figures[:len(few[i].Head.Figures)-1] // the last is saturation
+	}
+	if g, _ := judged(t, Options{}, few); g.Verdict != result.GateInconclusive {
+		t.Errorf("a throughput of five pairs: %s", g.Verdict)
+	}
+}

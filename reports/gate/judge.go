@@ -158,8 +158,9 @@ func (c *cell) equivalent() bool {
 func conclude(g *result.Gate) (result.GateVerdict, []string) {
 	named := map[result.GateVerdict][]string{}
 	for i := range g.Cells {
-		c := &g.Cells[i]
-		named[c.Verdict] = append(named[c.Verdict], sentence(c))
+		if c := &g.Cells[i]; !holdsNothingUp(c) {
+			named[c.Verdict] = append(named[c.Verdict], sentence(c))
+		}
 	}
 	switch {
 	case g.Control != nil && !g.Control.Fit:
@@ -172,7 +173,17 @@ func conclude(g *result.Gate) (result.GateVerdict, []string) {
 			return v, named[v]
 		}
 	}
-	return result.GateEquivalent, []string{fmt.Sprintf("all %d cells are within their margins", len(g.Cells))}
+	if len(named) == 0 {
+		return result.GateInconclusive, []string{"nothing but throughput was measured, and that cannot be told"}
+	}
+	return result.GateEquivalent, []string{fmt.Sprintf("%d cells are within their margins", len(named[result.GateEquivalent]))}
+}
+
+// holdsNothingUp reports whether a cell that is inconclusive leaves the verdict to the others. Throughput at saturation does: it may regress, and so fail
+// a gate, but a loaded machine's throughput varies so much from slice to slice that few machines could ever rule its margin out. One that too few
+// pairs have is missing evidence like any other.
+func holdsNothingUp(c *result.GateCell) bool {
+	return c.Measure == result.MeasureSaturation && c.Verdict == result.GateInconclusive && c.P != nil
 }
 
 // sentence says what was found of a cell.

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -43,7 +44,10 @@ type Rates struct {
 }
 
 // Run simulates the gates on all processors. The same simulation gives the same rates.
-func (s Simulation) Run() (Rates, error) {
+func (s Simulation) Run() (Rates, error) { return s.RunContext(context.Background()) }
+
+// RunContext is Run that ends with ctx's cause when ctx ends.
+func (s Simulation) RunContext(ctx context.Context) (Rates, error) {
 	r := Rates{Name: s.Name, Gates: s.Gates, Verdicts: map[result.GateVerdict]int{}, Looks: withDefaults(s.Options).Looks}
 	r.Regressed, r.Caught = make([]int, len(r.Looks)), make([]int, len(r.Looks))
 	workers := runtime.GOMAXPROCS(0)
@@ -54,6 +58,9 @@ func (s Simulation) Run() (Rates, error) {
 		all.Go(func() {
 			for i := w; i < s.Gates && errs[w] == nil; i += workers {
 				var one outcome
+				if errs[w] = context.Cause(ctx); errs[w] != nil {
+					return
+				}
 				if one, errs[w] = s.gate(uint64(i)); errs[w] == nil {
 					mu.Lock()
 					r.add(one)
