@@ -99,7 +99,7 @@ func (e EDivisive) check(series []float64) error {
 // test ended early. Shuffled may hold the values of each stretch in any order.
 func (e EDivisive) significance(search *divider, shuffled []float64, bounds []int, q float64, rnd *rand.Rand) float64 {
 	allowed := int(math.Floor(e.Alpha*float64(e.Permutations+1)+1e-9)) - 1
-	enough := q * (1 - 1e-12) // equal but for rounding is equal
+	enough := q * (1 - 1e-9) // equal but for rounding is equal
 	extreme := 0
 	for i := range e.Permutations {
 		for b := 1; b < len(bounds); b++ {
@@ -142,11 +142,12 @@ type divider struct {
 	minSize int
 	within  []float64 // of x[t:k], by k
 	whole   []float64 // of x[:k], by k
+	mean    []float64 // whole/k
 	inverse []float64 // 1/i
 }
 
 func newDivider(minSize, n int) *divider {
-	d := &divider{minSize: minSize, within: make([]float64, n+1), whole: make([]float64, n+1), inverse: make([]float64, n+1)}
+	d := &divider{minSize: minSize, within: make([]float64, n+1), whole: make([]float64, n+1), mean: make([]float64, n+1), inverse: make([]float64, n+1)}
 	for i := 1; i <= n; i++ {
 		d.inverse[i] = 1 / float64(i)
 	}
@@ -156,7 +157,7 @@ func newDivider(minSize, n int) *divider {
 // bestOf is the clearest division of all stretches, 0 for none.
 func (d *divider) bestOf(x []float64, bounds []int) (at int, q float64) {
 	for b := 1; b < len(bounds); b++ {
-		if t, v := d.best(x[bounds[b-1]:bounds[b]], math.Inf(1)); t > 0 && (at == 0 || v > q) {
+		if t, v := d.best(x[bounds[b-1]:bounds[b]]); t > 0 && (at == 0 || v > q) {
 			at, q = bounds[b-1]+t, v
 		}
 	}
@@ -166,14 +167,14 @@ func (d *divider) bestOf(x []float64, bounds []int) (at int, q float64) {
 // reaches says whether a stretch has a division at least as clear as q.
 func (d *divider) reaches(x []float64, bounds []int, q float64) bool {
 	for b := 1; b < len(bounds); b++ {
-		if t, v := d.best(x[bounds[b-1]:bounds[b]], q); t > 0 && v >= q {
+		if d.attains(x[bounds[b-1]:bounds[b]], q) {
 			return true
 		}
 	}
 	return false
 }
 
-// best divides x[:k] at t for all t and k and returns the t with the largest Q, 0 when x is too short. It may stop at one that is enough.
+// best divides x[:k] at t for all t and k and returns the t with the largest Q, 0 when x is too short.
 //
 // With w(a, b) the sum of distances between the values of x[a:b], n = t and m = k − t,
 //
@@ -181,7 +182,7 @@ func (d *divider) reaches(x []float64, bounds []int, q float64) bool {
 //
 // which is equation 5 of the paper with its E written out. w(t, k) grows from w(t+1, k) by the distances of x[t], so that all of them together
 // take time in the square of the length. One value alone has no distances, and its term is 0.
-func (d *divider) best(x []float64, enough float64) (at int, q float64) {
+func (d *divider) best(x []float64) (at int, q float64) {
 	size, n := d.minSize, len(x)
 	if n < 2*size {
 		return 0, 0
@@ -196,9 +197,7 @@ func (d *divider) best(x []float64, enough float64) (at int, q float64) {
 			within[k] += sum
 		}
 		if v := d.bestEnd(t, n); at == 0 && t+size <= n || v > q {
-			if at, q = t, v; q >= enough {
-				return at, q
-			}
+			at, q = t, v
 		}
 	}
 	return at, q
@@ -221,14 +220,99 @@ func (d *divider) bestEnd(t, n int) float64 {
 	return 2 * best
 }
 
+// attains reports whether x has a division at least as clear as q, as best would find it. It is what a permutation test spends its time in, nearly
+// always to find none. So it takes two t at a time, whose sums do not wait for each other, and compares instead of looking for the largest.
+func (d *divider) attains(x []float64, q float64) bool {
+	size, n := d.minSize, len(x)
+	if n < 2*size {
+		return false
+	}
+	d.sumWhole(x)
+	for k := 1; k <= n; k++ {
+		d.mean[k] = d.whole[k] * d.inverse[k]
+	}
+	clear(d.within[:n+1])
+	t := n - 1
+	for ; t > size; t -= 2 {
+		if d.pairAttains(x, t, q/2) {
+			return true
+		}
+	}
+	if t < size {
+		return false
+	}
+	d.grow(x, t)
+	return d.bestEnd(t, n) >= q
+}
+
+// grow makes within of t out of that of t + 1.
+func (d *divider) grow(x []float64, t int) {
+	sum := 0.0
+	for k := t + 1; k <= len(x); k++ {
+		sum += math.Abs(x[k-1] - x[t])
+		d.within[k] += sum
+	}
+}
+
+// pairAttains reports whether a division at t or at t − 1 has half a Q of at least the given one, and makes within of t − 1 out of that of t + 1.
+func (d *divider) pairAttains(x []float64, t int, half float64) bool {
+	n := len(x)
+	first, second := x[t], x[t-1]
+	sum1, sum2 := 0.0, 0.0 // of the distances of x[t] and of x[t−1] to what comes behind them
+	left1, left2 := d.whole[t], d.whole[t-1]
+	share1, share2 := left1*d.inverse[max(t-1, 1)], left2*d.inverse[max(t-2, 1)]
+	before1, before2 := float64(t), float64(t-1)
+	near := min(t+d.minSize, n+1) // up to here a side is too short
+	for k := t + 1; k < near; k++ {
+		sum1 += math.Abs(x[k-1] - first)
+		sum2 += math.Abs(x[k-1] - second)
+		d.within[k] += sum1 + sum2
+	}
+	// of k = near − 1 the division at t − 1 is long enough
+	if k := near - 1; k-t+1 >= d.minSize && k <= n && d.half(k, left2, share2, before2, d.within[k], k-t+1) >= half {
+		return true
+	}
+	values, within, mean, inverse := x[near-1:n], d.within[near:n+1], d.mean[near:n+1], d.inverse
+	scale := inverse[near : n+1]
+	behind := inverse[near-t-1:][:len(values)+1] // 1/(m−1) for the m behind t
+	m := float64(near - t)
+	for i, value := range values {
+		sum1 += math.Abs(value - first)
+		sum2 += math.Abs(value - second)
+		w1 := within[i] + sum1
+		w2 := w1 + sum2
+		within[i] = w2
+		v1 := mean[i] - scale[i]*(left1+w1+m*share1+before1*w1*behind[i])
+		v2 := mean[i] - scale[i]*(left2+w2+(m+1)*share2+before2*w2*behind[i+1])
+		if v1 >= half || v2 >= half {
+			return true
+		}
+		m++
+	}
+	return false
+}
+
+// half is half of Q for a division whose left side has the sum left, leftShare for each value but one, and whose right side of m values has w.
+func (d *divider) half(k int, left, leftShare, before, w float64, m int) float64 {
+	return d.mean[k] - d.inverse[k]*(left+w+float64(m)*leftShare+before*w*d.inverse[max(m-1, 1)])
+}
+
 // sumWhole fills in w(0, k) for all k.
 func (d *divider) sumWhole(x []float64) {
 	d.whole[0] = 0
 	for k, value := range x {
-		sum := 0.0
-		for _, other := range x[:k] {
-			sum += math.Abs(value - other)
+		before := x[:k]
+		var a, b, c, e float64 // sums that do not wait for each other
+		for len(before) >= 4 {
+			a += math.Abs(value - before[0])
+			b += math.Abs(value - before[1])
+			c += math.Abs(value - before[2])
+			e += math.Abs(value - before[3])
+			before = before[4:]
 		}
-		d.whole[k+1] = d.whole[k] + sum
+		for _, other := range before {
+			a += math.Abs(value - other)
+		}
+		d.whole[k+1] = d.whole[k] + (a + b + c + e)
 	}
 }
