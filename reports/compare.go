@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"math"
@@ -27,7 +28,7 @@ type Compared struct {
 	Ratio        float64 // head over base; not a number where base is 0
 	// Low and High are the interval of 95 % of the ratio over the windows of both runs, not a number without one.
 	Low, High float64
-	Windows   string // how many windows that is of, or why there is no interval
+	Windows   string // with enough calls in base and in head; empty for a figure that windows do not have
 	// MoreIsBad is false for throughput alone.
 	MoreIsBad bool
 }
@@ -80,7 +81,8 @@ func loadOf(s *result.Scenario) string {
 
 func compareNotes(base, head *result.Doc) []string {
 	notes := []string{"two single runs, made at different times: what changed on the machine between them is in every figure, and windows of one run are correlated. " +
-		"The intervals draw neighbouring windows together, but know nothing of other runs: they are too narrow rather than too wide"}
+		"The intervals draw neighbouring windows together, but know nothing of other runs: they are too narrow rather than too wide",
+		"an interval needs 10 windows with enough calls on each side: 20 for p50, 200 for p95 and 1,000 for p99"}
 	for _, side := range []struct {
 		name string
 		doc  *result.Doc
@@ -117,7 +119,7 @@ func compareCells(b, h *result.Scenario) []Compared {
 	plain := func(name string, x, y *float64, moreIsBad bool, write func(float64) string) {
 		if x != nil && y != nil {
 			out = append(out, Compared{Cell: cell, Figure: name, Base: write(*x), Head: write(*y), Ratio: *y / *x, Low: math.NaN(), High: math.NaN(),
-				MoreIsBad: moreIsBad, Windows: "one figure a run"})
+				MoreIsBad: moreIsBad})
 		}
 	}
 	if b.OfferedRate == 0 {
@@ -153,11 +155,9 @@ func windowsOf(s *result.Scenario, of func(w *result.Window) int64, calls int64)
 
 func (c *Compared) overWindows(base, head []float64) {
 	low, high, ok := stats.BlockRatio(base, head, 0.95, 1)
-	if !ok {
-		c.Windows = fmt.Sprintf("%d and %d windows with enough calls, 10 are needed", len(base), len(head))
-		return
+	if c.Windows = fmt.Sprintf("%d, %d", len(base), len(head)); ok {
+		c.Low, c.High = low, high
 	}
-	c.Low, c.High, c.Windows = low, high, fmt.Sprintf("%d and %d windows", len(base), len(head))
 }
 
 func asFloat(v *int64) *float64 {
@@ -189,8 +189,9 @@ func (c *Compared) row() []string {
 
 // CompareText writes a comparison for a terminal of so many columns, at least 80.
 func CompareText(w io.Writer, c *Comparison, columns int) error {
-	t := text{bufio.NewWriter(w), max(columns, 80)}
-	tab := table{columns: []column{{head: "Compared", name: true}, {text: true}, {head: "base"}, {head: "head"}, {head: "ratio"}, {head: "of windows, 95 %"}, {head: "", text: true, spare: 1}}}
+	var page bytes.Buffer
+	t := text{bufio.NewWriter(&page), max(columns, 80)}
+	tab := table{columns: []column{{head: "Compared", name: true}, {text: true}, {head: "base"}, {head: "head"}, {head: "ratio"}, {head: "95 % interval"}, {head: "windows", spare: 1}}}
 	for i := range c.Figures {
 		tab.add(c.Figures[i].row()...)
 	}
@@ -204,14 +205,18 @@ func CompareText(w io.Writer, c *Comparison, columns int) error {
 	for _, note := range c.Notes {
 		t.paragraph("  ", note)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := w.Write(parted(page.Bytes()))
+	return err
 }
 
 // CompareMarkdown writes a comparison in GitHub's dialect.
 func CompareMarkdown(w io.Writer, c *Comparison) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintln(b, "## Two runs compared")
-	t := mdTable{head: []string{"Cell", "Figure", "Base", "Head", "Ratio", "Of windows, 95 %", ""}}
+	t := mdTable{head: []string{"Cell", "Figure", "Base", "Head", "Ratio", "95 % interval", "Windows"}}
 	for i := range c.Figures {
 		t.add(c.Figures[i].row()...)
 	}

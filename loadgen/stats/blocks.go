@@ -12,7 +12,7 @@ import (
 // longer does not. What differs between the two as a whole, such as the state of the machine, is in neither series and so not in the interval. With
 // fewer than 10 values on a side ok is false.
 func BlockRatio(base, head []float64, confidence float64, seed uint64) (low, high float64, ok bool) {
-	const least, draws = 10, 2000
+	const least, draws = 10, 1000
 	if len(base) < least || len(head) < least {
 		return 0, 0, false
 	}
