@@ -142,12 +142,12 @@ type divider struct {
 	minSize int
 	within  []float64 // of x[t:k], by k
 	whole   []float64 // of x[:k], by k
-	mean    []float64 // whole/k
-	inverse []float64 // 1/i
+	limit   []float64 // of attains, by k
+	inverse []float64 // 1/i, and 0 for 0: one value alone has no distances
 }
 
 func newDivider(minSize, n int) *divider {
-	d := &divider{minSize: minSize, within: make([]float64, n+1), whole: make([]float64, n+1), mean: make([]float64, n+1), inverse: make([]float64, n+1)}
+	d := &divider{minSize: minSize, within: make([]float64, n+1), whole: make([]float64, n+1), limit: make([]float64, n+1), inverse: make([]float64, n+1)}
 	for i := 1; i <= n; i++ {
 		d.inverse[i] = 1 / float64(i)
 	}
@@ -221,7 +221,12 @@ func (d *divider) bestEnd(t, n int) float64 {
 }
 
 // attains reports whether x has a division at least as clear as q, as best would find it. It is what a permutation test spends its time in, nearly
-// always to find none. So it takes two t at a time, whose sums do not wait for each other, and compares instead of looking for the largest.
+// always to find none. So it takes four t at a time, whose sums do not wait for each other, and compares instead of looking for the largest: with the
+// terms of Q put together,
+//
+//	Q = 2·(k−1)/k · (w(0, k)/(k−1) − w(0, t)/(t−1) − w(t, k)/(m−1))
+//
+// is at least q where w(t, k)/(m−1) is at most limit(k) − w(0, t)/(t−1), and limit(k) knows no t.
 func (d *divider) attains(x []float64, q float64) bool {
 	size, n := d.minSize, len(x)
 	if n < 2*size {
@@ -229,72 +234,76 @@ func (d *divider) attains(x []float64, q float64) bool {
 	}
 	d.sumWhole(x)
 	for k := 1; k <= n; k++ {
-		d.mean[k] = d.whole[k] * d.inverse[k]
+		d.limit[k] = (d.whole[k] - q*float64(k)/2) * d.inverse[k-1]
 	}
 	clear(d.within[:n+1])
 	t := n - 1
-	for ; t > size; t -= 2 {
-		if d.pairAttains(x, t, q/2) {
+	for ; t-3 >= size; t -= 4 {
+		if d.fourAttain(x, t) {
 			return true
 		}
 	}
-	if t < size {
-		return false
-	}
-	d.grow(x, t)
-	return d.bestEnd(t, n) >= q
-}
-
-// grow makes within of t out of that of t + 1.
-func (d *divider) grow(x []float64, t int) {
-	sum := 0.0
-	for k := t + 1; k <= len(x); k++ {
-		sum += math.Abs(x[k-1] - x[t])
-		d.within[k] += sum
-	}
-}
-
-// pairAttains reports whether a division at t or at t − 1 has half a Q of at least the given one, and makes within of t − 1 out of that of t + 1.
-func (d *divider) pairAttains(x []float64, t int, half float64) bool {
-	n := len(x)
-	first, second := x[t], x[t-1]
-	sum1, sum2 := 0.0, 0.0 // of the distances of x[t] and of x[t−1] to what comes behind them
-	left1, left2 := d.whole[t], d.whole[t-1]
-	share1, share2 := left1*d.inverse[max(t-1, 1)], left2*d.inverse[max(t-2, 1)]
-	before1, before2 := float64(t), float64(t-1)
-	near := min(t+d.minSize, n+1) // up to here a side is too short
-	for k := t + 1; k < near; k++ {
-		sum1 += math.Abs(x[k-1] - first)
-		sum2 += math.Abs(x[k-1] - second)
-		d.within[k] += sum1 + sum2
-	}
-	// of k = near − 1 the division at t − 1 is long enough
-	if k := near - 1; k-t+1 >= d.minSize && k <= n && d.half(k, left2, share2, before2, d.within[k], k-t+1) >= half {
-		return true
-	}
-	values, within, mean, inverse := x[near-1:n], d.within[near:n+1], d.mean[near:n+1], d.inverse
-	scale := inverse[near : n+1]
-	behind := inverse[near-t-1:][:len(values)+1] // 1/(m−1) for the m behind t
-	m := float64(near - t)
-	for i, value := range values {
-		sum1 += math.Abs(value - first)
-		sum2 += math.Abs(value - second)
-		w1 := within[i] + sum1
-		w2 := w1 + sum2
-		within[i] = w2
-		v1 := mean[i] - scale[i]*(left1+w1+m*share1+before1*w1*behind[i])
-		v2 := mean[i] - scale[i]*(left2+w2+(m+1)*share2+before2*w2*behind[i+1])
-		if v1 >= half || v2 >= half {
+	for ; t >= size; t-- {
+		if d.oneAttains(x, t) {
 			return true
 		}
-		m++
 	}
 	return false
 }
 
-// half is half of Q for a division whose left side has the sum left, leftShare for each value but one, and whose right side of m values has w.
-func (d *divider) half(k int, left, leftShare, before, w float64, m int) float64 {
-	return d.mean[k] - d.inverse[k]*(left+w+float64(m)*leftShare+before*w*d.inverse[max(m-1, 1)])
+// fourAttain looks at the divisions at t to t − 3, and makes within of t − 3 out of that of t + 1.
+func (d *divider) fourAttain(x []float64, t int) bool {
+	n := len(x)
+	var sum, left [4]float64 // of the distances of x[t−j] to what comes behind it; and w(0, t−j)/(t−j−1)
+	for j := range left {
+		left[j] = d.whole[t-j] * d.inverse[t-j-1]
+	}
+	from := min(t+d.minSize, n+1) // the first k that leaves enough behind all four
+	for k := t - 2; k < from; k++ {
+		w := d.within[k]
+		for j := range sum {
+			if k > t-j {
+				sum[j] += math.Abs(x[k-1] - x[t-j])
+				if w += sum[j]; k >= t-j+d.minSize && w*d.inverse[k-t+j-1] <= d.limit[k]-left[j] {
+					return true
+				}
+			}
+		}
+		d.within[k] = w
+	}
+	values := x[from-1:]
+	within, limit, behind := d.within[from:][:len(values)], d.limit[from:][:len(values)], d.inverse[from-t-1:][:len(values)+3]
+	x0, x1, x2, x3 := x[t], x[t-1], x[t-2], x[t-3]
+	s0, s1, s2, s3 := sum[0], sum[1], sum[2], sum[3]
+	l0, l1, l2, l3 := left[0], left[1], left[2], left[3]
+	for i, v := range values {
+		s0 += math.Abs(v - x0)
+		s1 += math.Abs(v - x1)
+		s2 += math.Abs(v - x2)
+		s3 += math.Abs(v - x3)
+		w0 := within[i] + s0
+		w1 := w0 + s1
+		w2 := w1 + s2
+		within[i] = w2 + s3
+		most := limit[i]
+		if w0*behind[i]+l0 <= most || w1*behind[i+1]+l1 <= most || w2*behind[i+2]+l2 <= most || (w2+s3)*behind[i+3]+l3 <= most {
+			return true
+		}
+	}
+	return false
+}
+
+// oneAttains looks at the divisions at t alone, and makes within of t out of that of t + 1.
+func (d *divider) oneAttains(x []float64, t int) bool {
+	sum, left := 0.0, d.whole[t]*d.inverse[t-1]
+	for k := t + 1; k <= len(x); k++ {
+		sum += math.Abs(x[k-1] - x[t])
+		d.within[k] += sum
+		if k >= t+d.minSize && d.within[k]*d.inverse[k-t-1] <= d.limit[k]-left {
+			return true
+		}
+	}
+	return false
 }
 
 // sumWhole fills in w(0, k) for all k.
