@@ -276,6 +276,7 @@ func (d *divider) fourAttain(x []float64, t int) bool {
 	x0, x1, x2, x3 := x[t], x[t-1], x[t-2], x[t-3]
 	s0, s1, s2, s3 := sum[0], sum[1], sum[2], sum[3]
 	l0, l1, l2, l3 := left[0], left[1], left[2], left[3]
+	least := min(l0, l1, l2, l3)
 	for i, v := range values {
 		s0 += math.Abs(v - x0)
 		s1 += math.Abs(v - x1)
@@ -286,6 +287,9 @@ func (d *divider) fourAttain(x []float64, t int) bool {
 		w2 := w1 + s2
 		within[i] = w2 + s3
 		most := limit[i]
+		if w0*behind[i+3]+least > most { // no other w is less, and no other share
+			continue
+		}
 		if w0*behind[i]+l0 <= most || w1*behind[i+1]+l1 <= most || w2*behind[i+2]+l2 <= most || (w2+s3)*behind[i+3]+l3 <= most {
 			return true
 		}
