@@ -65,22 +65,53 @@ const maxAnnotations = 10
 // Annotations writes a command for each thing that did not hold, or a notice that all did. What is inconclusive is a warning.
 func Annotations(w io.Writer, d *result.Doc) error {
 	b := bufio.NewWriter(w)
-	levels := map[string]string{}
+	v := newView(d)
+	levels := gateLevels(d.Gate)
 	for _, f := range d.Findings(loadgen.BandAcceptable) {
 		if f.Kind == result.Inconclusive {
 			levels[f.Text] = "warning"
 		}
 	}
-	v := newView(d)
+	title := v.Title
+	if d.Gate != nil {
+		title += ", " + v.Verdict
+	}
 	if v.OK {
-		fmt.Fprintln(b, Annotation{Title: "Load test", Message: strings.TrimSpace("All held. " + counted(&v, d))})
+		fmt.Fprintln(b, Annotation{Title: title, Message: strings.TrimSpace(strings.Join(append(heldWords(d), counted(&v, d)), " "))})
 	}
 	for i, text := range d.Verdict.Failed {
 		if rest := len(d.Verdict.Failed) - i; i == maxAnnotations-1 && rest > 1 {
-			fmt.Fprintln(b, Annotation{Level: "error", Title: "Load test", Message: fmt.Sprintf("%d more findings: see the report", rest)})
+			fmt.Fprintln(b, Annotation{Level: worstLevel(d), Title: title, Message: fmt.Sprintf("%d more findings: see the report", rest)})
 			break
 		}
-		fmt.Fprintln(b, Annotation{Level: cmp.Or(levels[text], "error"), Title: "Load test", Message: text})
+		fmt.Fprintln(b, Annotation{Level: cmp.Or(levels[text], "error"), Title: title, Message: text})
 	}
 	return b.Flush()
+}
+
+// heldWords say that all held.
+func heldWords(d *result.Doc) []string {
+	if d.Gate == nil {
+		return []string{"All held."}
+	}
+	return []string{strings.Join(passed(d), "; ") + "."}
+}
+
+// gateLevels gives what is inconclusive in a gate its level; what it does not name is an error.
+func gateLevels(g *result.Gate) map[string]string {
+	levels := map[string]string{}
+	if g != nil && g.Verdict == result.GateInconclusive {
+		for _, why := range append(g.Why, string(g.Verdict)) {
+			levels[why] = "warning"
+		}
+	}
+	return levels
+}
+
+// worstLevel is that of what is summed up.
+func worstLevel(d *result.Doc) string {
+	if d.Gate != nil && d.Gate.Verdict == result.GateInconclusive {
+		return "warning"
+	}
+	return "error"
 }

@@ -13,7 +13,8 @@ import (
 
 // Benchfmt writes the report in the format of Go's benchmarks, for benchstat: a line for each cell, so that each run of loadgen is one sample,
 // and the median that benchstat gives over several files is that of the runs. Percentiles are of the latency, ns/op is its mean. What differs
-// from run to run, such as its time, stays out, since benchstat would set such runs apart.
+// from run to run, such as its time, stays out, since benchstat would set such runs apart. Of a gate there is a line for each slice that it used,
+// with its side in the name, so that benchstat -col /side shows the medians that the gate gives.
 func Benchfmt(w io.Writer, d *result.Doc) error {
 	b := bufio.NewWriter(w)
 	system, arch, _ := strings.Cut(d.Run.Host.OS, "/")
@@ -35,6 +36,7 @@ func Benchfmt(w io.Writer, d *result.Doc) error {
 			fmt.Fprintln(b, benchLine(s, d.Run.Host.Cores))
 		}
 	}
+	benchGate(b, d.Gate, d.Run.Host.Cores)
 	return b.Flush()
 }
 

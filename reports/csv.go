@@ -17,20 +17,23 @@ type csvColumn struct {
 
 // CSV writes a row for each cell, rows of the targets table that were not run included, for a spreadsheet or a data frame: RFC 4180, with a head
 // line. Durations are nanoseconds. A figure that was not measured is empty. Text that a spreadsheet would take for a formula begins with an
-// apostrophe.
+// apostrophe. Of a gate it has a row for each cell that was judged, in columns of their own: a change is a share, a figure in its unit.
 func CSV(w io.Writer, d *result.Doc) error {
-	columns := csvColumns(d)
-	out := csv.NewWriter(w)
-	row := make([]string, len(columns))
-	for i, c := range columns {
-		row[i] = c.name
+	var t csvTable
+	if d.Gate != nil {
+		t.gate(d)
 	}
-	if err := out.Write(row); err != nil {
+	if d.Gate == nil || len(d.Scenarios) > 0 {
+		t.scenarios(d)
+	}
+	out := csv.NewWriter(w)
+	if err := out.Write(t.head); err != nil {
 		return err
 	}
-	for i := range d.Scenarios {
-		for j, c := range columns {
-			row[j] = c.value(&d.Scenarios[i])
+	row := make([]string, len(t.head))
+	for _, values := range t.rows {
+		for i, name := range t.head {
+			row[i] = values[name]
 		}
 		if err := out.Write(row); err != nil {
 			return err

@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 
@@ -20,10 +21,10 @@ var gateMarks = map[result.GateVerdict]string{
 func GateComment(w io.Writer, d *result.Doc) error {
 	g := d.Gate
 	if g == nil {
-		return fmt.Errorf("the result has no gate to comment on")
+		return errors.New("the result has no gate to comment on")
 	}
 	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "%s\n### %s Performance gate: %s\n", GateMarker, gateMarks[g.Verdict], md(string(g.Verdict)))
+	fmt.Fprintf(b, "%s\n### %s Performance gate: %s\n", GateMarker, mdMark(d), md(clean(string(g.Verdict))))
 	var why []string
 	for _, s := range g.Why {
 		why = append(why, clean(s))
@@ -31,6 +32,9 @@ func GateComment(w io.Writer, d *result.Doc) error {
 	mdList(b, why)
 	fmt.Fprintf(b, "\n<details><summary>%s, %s</summary>\n", count(len(g.Cells), "cell"), count(g.Used, "pair"))
 	mdGate(b, g)
+	if command := again(d); command != "" {
+		fmt.Fprintf(b, "\nRun it again:\n\n%s", mdCode(command))
+	}
 	fmt.Fprint(b, "\n</details>\n")
 	return b.Flush()
 }

@@ -8,7 +8,7 @@ func (t text) gate(g *result.Gate) {
 		return
 	}
 	tab := table{columns: append(named("Gate", "measure"), column{text: true}, column{head: "base"}, column{head: "head"}, column{head: "change"},
-		column{head: "interval"}, column{head: "p", spare: 1}, column{head: "detectable", spare: 2}, column{head: "more pairs", optional: true, spare: 2})}
+		column{head: "interval"}, column{head: "p", spare: 3}, column{head: "detectable", spare: 1}, column{head: "more pairs", optional: true, spare: 2})}
 	for _, r := range gateRows(g) {
 		tab.add(r.Scenario, r.Measure, r.Verdict, r.Base, r.Head, r.Change, r.Interval, r.P, r.Detectable, r.More)
 	}

@@ -27,7 +27,7 @@ func noCommands(t *testing.T, format, report string) {
 		if !strings.HasPrefix(strings.TrimSpace(line), "::") {
 			continue
 		}
-		if format != "github" || !regexp.MustCompile(`^::(error|warning|notice) title=Load test::`).MatchString(line) {
+		if format != "github" || !regexp.MustCompile(`^::(error|warning|notice) title=(Load test|Performance gate%2C [^:]*)::`).MatchString(line) {
 			t.Errorf("%q is a command", line)
 		}
 	}
@@ -41,7 +41,7 @@ func csvHolds(t *testing.T, report string, cells int) {
 	}
 	for _, row := range rows {
 		for i, field := range row {
-			if strings.ContainsAny(field, "\n\r\t") || strings.IndexAny(strings.TrimLeft(field, " "), "=+-@|%") == 0 {
+			if strings.ContainsAny(field, "\n\r\t") || strings.IndexAny(strings.TrimLeft(field, " "), "=+-@|%") == 0 && !strings.HasPrefix(rows[0][i], "change") {
 				t.Errorf("column %s: %q", rows[0][i], field)
 			}
 		}
@@ -98,7 +98,7 @@ func benchHolds(t *testing.T, got, want string) {
 				if n++; len(rec.Values) == 0 {
 					t.Errorf("%s has no values", rec.Name)
 				}
-				if key := string(rec.Name.Full()); !strings.HasPrefix(key, "Load/scenario=") || !strings.HasSuffix(key, "-2") && !strings.HasSuffix(key, "-1") {
+				if key := string(rec.Name.Full()); !strings.HasPrefix(key, "Load/scenario=") && !strings.HasPrefix(key, "Gate/scenario=") || !strings.HasSuffix(key, "-2") && !strings.HasSuffix(key, "-1") {
 					t.Errorf("the name became %q", key)
 				}
 			}
@@ -157,7 +157,7 @@ func FuzzHostile(f *testing.F) {
 		for _, format := range Formats() {
 			noCommands(t, format, render(t, format, d))
 		}
-		csvHolds(t, render(t, "csv", d), len(d.Scenarios))
+		csvHolds(t, render(t, "csv", d), len(d.Scenarios)+len(d.Gate.Cells))
 		openMetricsHold(t, render(t, "openmetrics", d))
 		benchHolds(t, render(t, "benchfmt", d), plain["benchfmt"])
 		sameElements(t, render(t, "junit", d), plain["junit"])

@@ -33,13 +33,15 @@ type junitMessage struct {
 	Message string `xml:"message,attr"`
 }
 
-// JUnit writes the report as a suite for CI systems: a case for each row of the targets table, each threshold, and the verdict,
-// so that the suite fails exactly when the verdict does. Rows without data are skipped.
+// JUnit writes the report as a suite for CI systems: a case for each row of the targets table, each threshold, each cell of a gate, and the
+// verdict, so that the suite fails exactly when the verdict does. Rows without data are skipped, and so are cells of a gate of which nothing can
+// be said: that none of them is a pass is for the case of the verdict to say.
 func JUnit(w io.Writer, d *result.Doc) error {
 	s := junitSuite{Name: "loadgen", Time: fmt.Sprintf("%.3f", d.Run.DurationS), Stamp: d.Run.Started.UTC().Format(time.RFC3339)}
 	for i := range d.Scenarios {
 		s.cell(&d.Scenarios[i])
 	}
+	s.gate(d.Gate)
 	verdict := junitCase{Name: "verdict", Class: "loadgen"}
 	if v := newView(d); !v.OK {
 		verdict.Failure = &junitMessage{strings.Join(append([]string{v.Verdict}, v.Failed...), "; ")}
@@ -73,6 +75,28 @@ func (s *junitSuite) cell(c *result.Scenario) {
 		jc := junitCase{Name: "threshold " + clean(t.Expr), Class: cellName(c)}
 		if !t.OK {
 			jc.Failure = &junitMessage{"measured " + clean(t.Value)}
+		}
+		s.add(jc)
+	}
+}
+
+func (s *junitSuite) gate(g *result.Gate) {
+	if g == nil {
+		return
+	}
+	for _, c := range gateCells(g) {
+		row := newGateRow(c)
+		jc := junitCase{Name: "gate " + row.Measure, Class: row.Scenario}
+		said := fmt.Sprintf("%s: %s → %s, %s (%s), p %s", row.Verdict, row.Base, row.Head, row.Change, row.Interval, row.P)
+		switch c.Verdict {
+		case result.GateImproved, result.GateEquivalent:
+		case result.GateInconclusive:
+			if row.Why != "" {
+				said += ": " + row.Why
+			}
+			jc.Skipped = &junitMessage{said}
+		default:
+			jc.Failure = &junitMessage{said}
 		}
 		s.add(jc)
 	}

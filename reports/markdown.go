@@ -13,12 +13,9 @@ import (
 func Markdown(w io.Writer, d *result.Doc) error {
 	v := newView(d)
 	b := bufio.NewWriter(w)
-	mark := "✅"
-	if !v.OK {
-		mark = "❌"
-	}
-	fmt.Fprintf(b, "## %s Load test: %s\n", mark, md(v.Verdict))
+	fmt.Fprintf(b, "## %s %s: %s\n", mdMark(d), v.Title, md(v.Verdict))
 	mdList(b, v.Failed)
+	mdList(b, passed(d))
 	mdList(b, v.Warnings)
 	mdGate(b, d.Gate)
 	mdTargets(b, v.Targets)
@@ -28,11 +25,26 @@ func Markdown(w io.Writer, d *result.Doc) error {
 	mdServers(b, v.Servers)
 	mdRest(b, v)
 	fmt.Fprint(b, "\n### Run\n")
-	mdList(b, append(v.About, v.Health))
+	about := v.About
+	if v.Health != "" {
+		about = append(about, v.Health)
+	}
+	mdList(b, about)
 	if v.Command != "" {
 		fmt.Fprintf(b, "\nRun it again:\n\n%s", mdCode(v.Command))
 	}
 	return b.Flush()
+}
+
+// mdMark stands before the verdict.
+func mdMark(d *result.Doc) string {
+	switch {
+	case d.Gate != nil && gateMarks[d.Gate.Verdict] != "":
+		return gateMarks[d.Gate.Verdict]
+	case d.Verdict.OK:
+		return "✅"
+	}
+	return "❌"
 }
 
 func mdTargets(w io.Writer, rows []targetRow) {

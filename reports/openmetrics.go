@@ -30,6 +30,7 @@ func OpenMetrics(w io.Writer, d *result.Doc) error {
 	m.stages()
 	m.server()
 	m.judgements()
+	m.gate(d.Gate)
 	fmt.Fprintln(m, "# EOF")
 	return m.Flush()
 }

@@ -25,6 +25,11 @@ type pageView struct {
 	Why      []string
 	Valid    bool
 	LeftOut  string
+
+	Gate      *pageGate // nil without one
+	Open      bool      // the verdict is neither: it cannot be told
+	Passed    []string  // why a gate passed
+	Generated bool      // the load generator's health is known
 }
 
 // section is what belongs to one scenario.
@@ -77,6 +82,8 @@ func newPage(d *result.Doc) pageView {
 		p.Spent = append(p.Spent, newSpent(&r))
 	}
 	p.Sections, p.LeftOut = sections(d)
+	p.Gate, p.Passed, p.Generated = newPageGate(d.Gate), passed(d), generated(d)
+	p.Open = d.Gate != nil && d.Gate.Verdict == result.GateInconclusive
 	return p
 }
 

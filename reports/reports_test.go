@@ -131,29 +131,34 @@ func render(t testing.TB, format string, d *result.Doc) string {
 	return b.String()
 }
 
+// extensions are those of the golden files, by format.
+var extensions = map[string]string{
+	"text": "txt", "json": "json", "markdown": "md", "html": "html", "junit": "xml", "csv": "csv", "openmetrics": "om", "benchfmt": "bench", "github": "github",
+}
+
+// golden compares with a file of testdata, or writes it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("differs from %s; look, then run go test -update\n%s", file, got)
+	}
+}
+
 func TestGolden(t *testing.T) {
 	docs := map[string]*result.Doc{"held": sample(t, execRun()), "failed": sample(t, execRun(), sftpRun())}
-	ext := map[string]string{
-		"text": "txt", "json": "json", "markdown": "md", "html": "html", "junit": "xml", "csv": "csv", "openmetrics": "om", "benchfmt": "bench", "github": "github",
-	}
 	for name, d := range docs {
 		for _, format := range Formats() {
-			t.Run(name+"/"+format, func(t *testing.T) {
-				got := render(t, format, d)
-				file := filepath.Join("testdata", name+"."+ext[format])
-				if *update {
-					if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got != string(want) {
-					t.Errorf("differs from %s; look, then run go test -update\n%s", file, got)
-				}
-			})
+			t.Run(name+"/"+format, func(t *testing.T) { golden(t, name+"."+extensions[format], render(t, format, d)) })
 		}
 	}
 }
@@ -218,7 +223,24 @@ func hostileDoc(t testing.TB, text string) *result.Doc {
 			s.Grade.Statistic, s.Grade.Why, s.Grade.Band = text, text, loadgen.Band(text)
 		}
 	}
+	d.Gate = hostileGate(text)
 	return d
+}
+
+func hostileGate(text string) *result.Gate {
+	slice := result.Slice{
+		Figures: []result.Figure{{Scenario: text, Measure: result.MeasureP50, Value: 1e6, N: 100}, {Scenario: text, Measure: text, Value: 1, N: 1}},
+		Errors:  []result.ErrorCount{{Scenario: text, Failed: 1, Total: 2}},
+	}
+	return &result.Gate{
+		Verdict: result.GateVerdict(text), Why: []string{text}, Used: 1, Measured: 1, Warnings: []string{text},
+		Control: &result.GateControl{Why: []string{text}},
+		Cells: []result.GateCell{
+			{Cell: result.Cell{Scenario: text, Measure: text}, Verdict: result.GateVerdict(text), Why: text, Estimate: known(0.1), Low: known(-0.1), High: known(0.2)},
+			{Cell: result.Cell{Scenario: text, Measure: result.MeasureP50}, Verdict: result.GateRegressed, Why: text, Base: known(1e6), Head: known(2e6)},
+		},
+		Pairs: []result.Pair{{Index: 1, Base: slice, Head: slice}},
+	}
 }
 
 func TestHostileTextStaysText(t *testing.T) {
@@ -235,7 +257,8 @@ func TestHostileTextStaysText(t *testing.T) {
 		for _, format := range Formats() {
 			t.Run(format+"/log", func(t *testing.T) { noCommands(t, format, render(t, format, d)) })
 		}
-		t.Run("csv", func(t *testing.T) { csvHolds(t, render(t, "csv", d), len(d.Scenarios)) })
+		t.Run("comment", func(t *testing.T) { commentHolds(t, d, plain) })
+		t.Run("csv", func(t *testing.T) { csvHolds(t, render(t, "csv", d), len(d.Scenarios)+len(d.Gate.Cells)) })
 		t.Run("openmetrics", func(t *testing.T) { openMetricsHold(t, render(t, "openmetrics", d)) })
 		t.Run("benchfmt", func(t *testing.T) { benchHolds(t, render(t, "benchfmt", d), render(t, "benchfmt", plain)) })
 		t.Run("junit", func(t *testing.T) { sameElements(t, render(t, "junit", d), render(t, "junit", plain)) })
@@ -274,6 +297,20 @@ func markdownHolds(t *testing.T, got, want string) {
 	block := strings.Split(strings.TrimSpace(got[strings.Index(got, "Run it again:"):]), "\n")[2:]
 	if len(block) != 3 || block[0] != block[2] || strings.Contains(block[1], block[0]) {
 		t.Errorf("the command leaves its block: %q", block)
+	}
+}
+
+// commentHolds compares two comments on a pull request as markdownHolds does, and wants no second marker.
+func commentHolds(t *testing.T, d, plain *result.Doc) {
+	t.Helper()
+	var got, want bytes.Buffer
+	if err := errors.Join(GateComment(&got, d), GateComment(&want, plain)); err != nil {
+		t.Fatal(err)
+	}
+	g, w := strings.TrimSuffix(got.String(), "\n</details>\n"), strings.TrimSuffix(want.String(), "\n</details>\n")
+	markdownHolds(t, g, w)
+	if strings.Count(g, "<!-- openaccess") != 1 {
+		t.Errorf("another marker:\n%s", g)
 	}
 }
 

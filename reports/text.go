@@ -71,6 +71,9 @@ func (t text) verdict(v *view, d *result.Doc) {
 	for _, f := range v.Failed {
 		t.paragraph("  - ", f)
 	}
+	for _, why := range passed(d) {
+		t.paragraph("  - ", why)
+	}
 	if s := counted(v, d); s != "" {
 		t.paragraph("  ", s)
 	}
@@ -152,5 +155,7 @@ func (t text) run(v *view, d *result.Doc) {
 	for _, line := range v.About {
 		fmt.Fprintln(t, Fit(line, t.columns))
 	}
-	t.paragraph("", generator(d))
+	if v.Health != "" {
+		t.paragraph("", v.Health)
+	}
 }

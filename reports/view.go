@@ -16,6 +16,7 @@ import (
 
 // view is what every report shows, as text that is not yet escaped for any format.
 type view struct {
+	Title    string // what the verdict is of
 	Verdict  string
 	OK       bool
 	Failed   []string
@@ -26,7 +27,7 @@ type view struct {
 	Cells    []cellRow
 	Arms     []armRow
 	Servers  []serverRow
-	Health   string // of the generator
+	Health   string // of the generator; empty where none is known
 	Errors   []errorRow
 	Checks   []thresholdRow
 	Missed   int    // of Checks
@@ -58,12 +59,12 @@ type thresholdRow struct {
 const none = "–"
 
 func newView(d *result.Doc) view {
-	v := view{OK: d.Verdict.OK, Verdict: "all held", About: about(d), Command: again(d)}
+	v := view{Title: "Load test", OK: d.Verdict.OK, Verdict: "all held", About: about(d), Command: again(d)}
 	if !v.OK {
 		v.Verdict = "failed, " + count(len(d.Verdict.Failed), "finding")
 	}
 	if d.Gate != nil {
-		v.Verdict = clean(string(d.Gate.Verdict))
+		v.Title, v.Verdict = "Performance gate", clean(string(d.Gate.Verdict))
 	}
 	for _, f := range d.Verdict.Failed {
 		v.Failed = append(v.Failed, clean(f))
@@ -89,7 +90,9 @@ func newView(d *result.Doc) view {
 	}
 	v.sayOnce()
 	v.Remarks = remarks(v.Targets)
-	v.Servers, v.Health = serverRows(d), generator(d)
+	if v.Servers = serverRows(d); generated(d) {
+		v.Health = generator(d)
+	}
 	if v.Held = fmt.Sprintf("all %d held", len(v.Checks)); v.Missed > 0 {
 		v.Held = fmt.Sprintf("%d of %d failed", v.Missed, len(v.Checks))
 	}
@@ -97,6 +100,11 @@ func newView(d *result.Doc) view {
 		v.Warnings = append(v.Warnings, "The load generator was too late or too busy: do not believe these figures.")
 	}
 	return v
+}
+
+// generated reports whether a load generator's own health is known: a gate has many, and says itself when one was late.
+func generated(d *result.Doc) bool {
+	return d.Gate == nil || !d.Generator.Valid || len(d.Scenarios) > 0
 }
 
 // sayOnce takes messages out of the table of errors that the verdict has already.

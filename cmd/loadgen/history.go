@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/openaccess-mcp/openaccess-mcp/reports/history"
+	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
 
 // historyEnv names the history where --db does not: a URL with a password does not belong on a command line.
@@ -50,8 +51,8 @@ func (o *historyOptions) addCommand() *cobra.Command {
 		Long:  "add keeps the figures of results. A result that is kept already is left alone.",
 		RunE:  o.add,
 	}
-	cmd.Flags().StringVar(&o.branch, "branch", "main", "`NAME` of the branch that was measured")
-	cmd.Flags().StringVar(&o.revision, "rev", "", "`COMMIT` that was measured (default the one that the result names)")
+	cmd.Flags().StringVar(&o.branch, "branch", "", "`NAME` of the branch that was measured (default the one that is checked out here, main outside of a repository)")
+	cmd.Flags().StringVar(&o.revision, "rev", "", "`COMMIT` that was measured (default the one that the result names, else the one that is checked out here)")
 	return cmd
 }
 
@@ -59,13 +60,17 @@ func (o *historyOptions) add(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return usage("history add needs a result file: loadgen history add RESULT.json...")
 	}
+	branch, err := o.branchHere(cmd)
+	if err != nil {
+		return err
+	}
 	var runs []*history.Run
 	var bad []error
 	for _, file := range args {
 		d, err := readResult(file)
 		if err == nil {
 			var r *history.Run
-			if r, err = history.FromDoc(d, o.branch, o.revision); err == nil {
+			if r, err = history.FromDoc(d, branch, o.revisionOf(cmd, d)); err == nil {
 				runs = append(runs, r)
 				continue
 			}
@@ -77,6 +82,37 @@ func (o *historyOptions) add(cmd *cobra.Command, args []string) error {
 		return &exitError{exitUsage, errors.Join(bad...)}
 	}
 	return o.keep(cmd, runs)
+}
+
+// branchHere is the branch of --branch, or the one that is checked out.
+func (o *historyOptions) branchHere(cmd *cobra.Command) (string, error) {
+	if cmd.Flags().Changed("branch") {
+		return o.branch, nil
+	}
+	if _, err := command(cmd.Context(), "", "git", "rev-parse", "--git-dir"); err != nil {
+		return "main", nil
+	}
+	out, err := command(cmd.Context(), "", "git", "symbolic-ref", "--short", "-q", "HEAD")
+	if err != nil {
+		return "", usage("no branch is checked out here, as is usual in CI: name the one that was measured with --branch")
+	}
+	branch := strings.TrimSpace(out)
+	fmt.Fprintf(cmd.ErrOrStderr(), "loadgen: history: branch %s, which is checked out here\n", branch)
+	return branch, nil
+}
+
+// revisionOf is the commit of --rev, the one that the result names, or the one that is checked out.
+func (o *historyOptions) revisionOf(cmd *cobra.Command, d *result.Doc) string {
+	if o.revision != "" || d.Run.Git != "" {
+		return o.revision // or the result's
+	}
+	out, err := command(cmd.Context(), "", "git", "rev-parse", "--short=12", "HEAD")
+	if err != nil {
+		return "" // the error of the result says what to do
+	}
+	revision := strings.TrimSpace(out)
+	fmt.Fprintf(cmd.ErrOrStderr(), "loadgen: history: commit %s, which is checked out here\n", revision)
+	return revision
 }
 
 // keep adds runs to the history and says how many were new.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +31,9 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("FIXTURE_LOG", e.WorkDir+"/fixture.log")
 			e.Setenv("TMPDIR", e.WorkDir+"/.tmp")
-			return nil
+			results, err := filepath.Abs("../../reports/testdata")
+			e.Setenv("RESULTS", results)
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "gone": gone},
 	})

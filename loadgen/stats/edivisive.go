@@ -99,7 +99,7 @@ func (e EDivisive) check(series []float64) error {
 // test ended early. Shuffled may hold the values of each stretch in any order.
 func (e EDivisive) significance(search *divider, shuffled []float64, bounds []int, q float64, rnd *rand.Rand) float64 {
 	allowed := int(math.Floor(e.Alpha*float64(e.Permutations+1)+1e-9)) - 1
-	enough := q * (1 - 1e-12) // equal but for rounding is equal
+	enough := q * (1 - 1e-9) // equal but for rounding is equal
 	extreme := 0
 	for i := range e.Permutations {
 		for b := 1; b < len(bounds); b++ {
@@ -142,11 +142,12 @@ type divider struct {
 	minSize int
 	within  []float64 // of x[t:k], by k
 	whole   []float64 // of x[:k], by k
-	inverse []float64 // 1/i
+	limit   []float64 // of attains, by k
+	inverse []float64 // 1/i, and 0 for 0: one value alone has no distances
 }
 
 func newDivider(minSize, n int) *divider {
-	d := &divider{minSize: minSize, within: make([]float64, n+1), whole: make([]float64, n+1), inverse: make([]float64, n+1)}
+	d := &divider{minSize: minSize, within: make([]float64, n+1), whole: make([]float64, n+1), limit: make([]float64, n+1), inverse: make([]float64, n+1)}
 	for i := 1; i <= n; i++ {
 		d.inverse[i] = 1 / float64(i)
 	}
@@ -156,7 +157,7 @@ func newDivider(minSize, n int) *divider {
 // bestOf is the clearest division of all stretches, 0 for none.
 func (d *divider) bestOf(x []float64, bounds []int) (at int, q float64) {
 	for b := 1; b < len(bounds); b++ {
-		if t, v := d.best(x[bounds[b-1]:bounds[b]], math.Inf(1)); t > 0 && (at == 0 || v > q) {
+		if t, v := d.best(x[bounds[b-1]:bounds[b]]); t > 0 && (at == 0 || v > q) {
 			at, q = bounds[b-1]+t, v
 		}
 	}
@@ -166,14 +167,14 @@ func (d *divider) bestOf(x []float64, bounds []int) (at int, q float64) {
 // reaches says whether a stretch has a division at least as clear as q.
 func (d *divider) reaches(x []float64, bounds []int, q float64) bool {
 	for b := 1; b < len(bounds); b++ {
-		if t, v := d.best(x[bounds[b-1]:bounds[b]], q); t > 0 && v >= q {
+		if d.attains(x[bounds[b-1]:bounds[b]], q) {
 			return true
 		}
 	}
 	return false
 }
 
-// best divides x[:k] at t for all t and k and returns the t with the largest Q, 0 when x is too short. It may stop at one that is enough.
+// best divides x[:k] at t for all t and k and returns the t with the largest Q, 0 when x is too short.
 //
 // With w(a, b) the sum of distances between the values of x[a:b], n = t and m = k − t,
 //
@@ -181,7 +182,7 @@ func (d *divider) reaches(x []float64, bounds []int, q float64) bool {
 //
 // which is equation 5 of the paper with its E written out. w(t, k) grows from w(t+1, k) by the distances of x[t], so that all of them together
 // take time in the square of the length. One value alone has no distances, and its term is 0.
-func (d *divider) best(x []float64, enough float64) (at int, q float64) {
+func (d *divider) best(x []float64) (at int, q float64) {
 	size, n := d.minSize, len(x)
 	if n < 2*size {
 		return 0, 0
@@ -196,9 +197,7 @@ func (d *divider) best(x []float64, enough float64) (at int, q float64) {
 			within[k] += sum
 		}
 		if v := d.bestEnd(t, n); at == 0 && t+size <= n || v > q {
-			if at, q = t, v; q >= enough {
-				return at, q
-			}
+			at, q = t, v
 		}
 	}
 	return at, q
@@ -221,14 +220,112 @@ func (d *divider) bestEnd(t, n int) float64 {
 	return 2 * best
 }
 
+// attains reports whether x has a division at least as clear as q, as best would find it. It is what a permutation test spends its time in, nearly
+// always to find none. So it takes four t at a time, whose sums do not wait for each other, and compares instead of looking for the largest: with the
+// terms of Q put together,
+//
+//	Q = 2·(k−1)/k · (w(0, k)/(k−1) − w(0, t)/(t−1) − w(t, k)/(m−1))
+//
+// is at least q where w(t, k)/(m−1) is at most limit(k) − w(0, t)/(t−1), and limit(k) knows no t.
+func (d *divider) attains(x []float64, q float64) bool {
+	size, n := d.minSize, len(x)
+	if n < 2*size {
+		return false
+	}
+	d.sumWhole(x)
+	for k := 1; k <= n; k++ {
+		d.limit[k] = (d.whole[k] - q*float64(k)/2) * d.inverse[k-1]
+	}
+	clear(d.within[:n+1])
+	t := n - 1
+	for ; t-3 >= size; t -= 4 {
+		if d.fourAttain(x, t) {
+			return true
+		}
+	}
+	for ; t >= size; t-- {
+		if d.oneAttains(x, t) {
+			return true
+		}
+	}
+	return false
+}
+
+// fourAttain looks at the divisions at t to t − 3, and makes within of t − 3 out of that of t + 1.
+func (d *divider) fourAttain(x []float64, t int) bool {
+	n := len(x)
+	var sum, left [4]float64 // of the distances of x[t−j] to what comes behind it; and w(0, t−j)/(t−j−1)
+	for j := range left {
+		left[j] = d.whole[t-j] * d.inverse[t-j-1]
+	}
+	from := min(t+d.minSize, n+1) // the first k that leaves enough behind all four
+	for k := t - 2; k < from; k++ {
+		w := d.within[k]
+		for j := range sum {
+			if k > t-j {
+				sum[j] += math.Abs(x[k-1] - x[t-j])
+				if w += sum[j]; k >= t-j+d.minSize && w*d.inverse[k-t+j-1] <= d.limit[k]-left[j] {
+					return true
+				}
+			}
+		}
+		d.within[k] = w
+	}
+	values := x[from-1:]
+	within, limit, behind := d.within[from:][:len(values)], d.limit[from:][:len(values)], d.inverse[from-t-1:][:len(values)+3]
+	x0, x1, x2, x3 := x[t], x[t-1], x[t-2], x[t-3]
+	s0, s1, s2, s3 := sum[0], sum[1], sum[2], sum[3]
+	l0, l1, l2, l3 := left[0], left[1], left[2], left[3]
+	least := min(l0, l1, l2, l3)
+	for i, v := range values {
+		s0 += math.Abs(v - x0)
+		s1 += math.Abs(v - x1)
+		s2 += math.Abs(v - x2)
+		s3 += math.Abs(v - x3)
+		w0 := within[i] + s0
+		w1 := w0 + s1
+		w2 := w1 + s2
+		within[i] = w2 + s3
+		most := limit[i]
+		if w0*behind[i+3]+least > most { // no other w is less, and no other share
+			continue
+		}
+		if w0*behind[i]+l0 <= most || w1*behind[i+1]+l1 <= most || w2*behind[i+2]+l2 <= most || (w2+s3)*behind[i+3]+l3 <= most {
+			return true
+		}
+	}
+	return false
+}
+
+// oneAttains looks at the divisions at t alone, and makes within of t out of that of t + 1.
+func (d *divider) oneAttains(x []float64, t int) bool {
+	sum, left := 0.0, d.whole[t]*d.inverse[t-1]
+	for k := t + 1; k <= len(x); k++ {
+		sum += math.Abs(x[k-1] - x[t])
+		d.within[k] += sum
+		if k >= t+d.minSize && d.within[k]*d.inverse[k-t-1] <= d.limit[k]-left {
+			return true
+		}
+	}
+	return false
+}
+
 // sumWhole fills in w(0, k) for all k.
 func (d *divider) sumWhole(x []float64) {
 	d.whole[0] = 0
 	for k, value := range x {
-		sum := 0.0
-		for _, other := range x[:k] {
-			sum += math.Abs(value - other)
+		before := x[:k]
+		var a, b, c, e float64 // sums that do not wait for each other
+		for len(before) >= 4 {
+			a += math.Abs(value - before[0])
+			b += math.Abs(value - before[1])
+			c += math.Abs(value - before[2])
+			e += math.Abs(value - before[3])
+			before = before[4:]
 		}
-		d.whole[k+1] = d.whole[k] + sum
+		for _, other := range before {
+			a += math.Abs(value - other)
+		}
+		d.whole[k+1] = d.whole[k] + (a + b + c + e)
 	}
 }

@@ -146,12 +146,12 @@ func slowQ(x, y []float64) float64 {
 
 func TestDividerByHand(t *testing.T) {
 	// 0, 0, 3, 3: between {0, 0} and {3, 3} the mean distance is 3, within it is 0. Q = 2·2/4 · (2·3 − 0 − 0) = 6.
-	at, q := newDivider(2, 4).best([]float64{0, 0, 3, 3}, math.Inf(1))
+	at, q := newDivider(2, 4).best([]float64{0, 0, 3, 3})
 	if at != 2 || q != 6 {
 		t.Errorf("at %d, Q %v", at, q)
 	}
 	// 1, 2, 6, 9: mean distance 6 between, 1 and 3 within. Q = 1 · (12 − 1 − 3) = 8.
-	if at, q = newDivider(2, 4).best([]float64{1, 2, 6, 9}, math.Inf(1)); at != 2 || q != 8 {
+	if at, q = newDivider(2, 4).best([]float64{1, 2, 6, 9}); at != 2 || q != 8 {
 		t.Errorf("at %d, Q %v", at, q)
 	}
 }
@@ -176,7 +176,7 @@ func TestDividerAgainstTheDefinition(t *testing.T) {
 			}
 			perStart[at], wantQ, any = best, max(wantQ, best), true
 		}
-		at, q := newDivider(size, len(x)).best(x, math.Inf(1))
+		at, q := newDivider(size, len(x)).best(x)
 		if !any {
 			if at != 0 {
 				t.Errorf("%v by %d: divided at %d", x, size, at)
@@ -185,6 +185,10 @@ func TestDividerAgainstTheDefinition(t *testing.T) {
 		}
 		if math.Abs(q-wantQ) > 1e-9 || math.Abs(perStart[at]-wantQ) > 1e-9 {
 			t.Errorf("%v by %d: at %d Q %v, want %v", x, size, at, q, wantQ)
+		}
+		d := newDivider(size, len(x))
+		if off := 1e-9 * max(math.Abs(wantQ), 1); !d.attains(x, wantQ-off) || d.attains(x, wantQ+off) {
+			t.Errorf("%v by %d: Q is %v, but attains says %v below and %v above it", x, size, wantQ, d.attains(x, wantQ-off), d.attains(x, wantQ+off))
 		}
 	}
 }

@@ -47,10 +47,20 @@ var charts = map[string]func() string{
 	"heat": func() string {
 		return Heat(words, windowsOf(300, time.Second), []Limit{{"target", 50 * time.Millisecond, InkTarget}}, 40)
 	},
-	"heat without calls":     func() string { return Heat(words, []Window{{Width: time.Second, Latency: &stats.Coarse{}}}, nil, 40) },
-	"heat of a moment":       func() string { return Heat(words, []Window{{Latency: &stats.Coarse{}}}, nil, 0) },
-	"usage":                  func() string { return Usage(words, time.Second, []float64{1, 250, 3}, []int64{1 << 20, 1 << 30}) },
-	"usage of nothing":       func() string { return Usage(words, time.Second, nil, nil) },
+	"heat without calls": func() string { return Heat(words, []Window{{Width: time.Second, Latency: &stats.Coarse{}}}, nil, 40) },
+	"heat of a moment":   func() string { return Heat(words, []Window{{Latency: &stats.Coarse{}}}, nil, 0) },
+	"usage":              func() string { return Usage(words, time.Second, []float64{1, 250, 3}, []int64{1 << 20, 1 << 30}) },
+	"usage of nothing":   func() string { return Usage(words, time.Second, nil, nil) },
+	"forest": func() string {
+		effects := []Effect{{Name: "<i>", Said: "</text>", At: 0.1, Low: -3, High: 40, Margin: 0.05, Ink: InkError},
+			{At: math.NaN(), Low: math.NaN(), High: math.NaN(), Ink: InkTarget}, {At: 0.01, Low: 0, High: 0.02, Ink: InkAcceptable}}
+		low, high := Reach(effects)
+		return Forest(words, effects, low, high)
+	},
+	"forest of nothing": func() string {
+		low, high := Reach(nil)
+		return Forest(words, nil, low, high)
+	},
 	"usage over a long time": func() string { return Usage(words, 100*time.Hour, make([]float64, 300), nil) },
 }
 
@@ -200,6 +210,24 @@ func TestLevels(t *testing.T) {
 	for n := int64(1); n < 1000; n++ {
 		if m.level(n+1) < m.level(n) {
 			t.Errorf("%d is darker than %d", n, n+1)
+		}
+	}
+}
+
+func TestReach(t *testing.T) {
+	nan := math.NaN()
+	for _, test := range []struct {
+		effects   []Effect
+		low, high float64
+	}{
+		{nil, -0.02, 0.02},
+		{[]Effect{{At: nan, Low: nan, High: nan}}, -0.02, 0.02},
+		{[]Effect{{At: 0.1, Low: -0.05, High: 0.3, Margin: 0.5}}, -0.05, 0.6},
+		{[]Effect{{At: 3, Low: -7, High: 9}}, -1, 1},
+	} {
+		low, high := Reach(test.effects)
+		if room := 0.04 * (test.high - test.low); math.Abs(low-test.low+room) > 1e-9 || math.Abs(high-test.high-room) > 1e-9 {
+			t.Errorf("%+v: from %v to %v, want %v to %v and a bit of room", test.effects, low, high, test.low, test.high)
 		}
 	}
 }

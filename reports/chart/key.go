@@ -22,6 +22,9 @@ func stroke(ink Ink, dash string) string {
 	return mark(fmt.Sprintf(`<path class="s %s" stroke-width="2" stroke-dasharray="%s" d="M0 5h28"/>`, ink, dash))
 }
 
+// LimitKey is a short piece of a line of one ink.
+func LimitKey(ink Ink) string { return stroke(ink, "") }
+
 // AreaKey is a patch of one ink.
 func AreaKey(ink Ink) string {
 	return mark(fmt.Sprintf(`<path class="f %s" d="M0 0h28v10h-28z"/>`, ink))

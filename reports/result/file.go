@@ -85,6 +85,9 @@ func (d *Doc) check() error {
 			return fmt.Errorf("scenarios[%d]%w", i, err)
 		}
 	}
+	if err := d.Gate.check(); err != nil {
+		return err
+	}
 	if d.Verdict.OK != (len(d.Verdict.Failed) == 0) {
 		return errors.New("verdict: ok contradicts failed")
 	}
