@@ -20,6 +20,7 @@ func Markdown(w io.Writer, d *result.Doc) error {
 	fmt.Fprintf(b, "## %s Load test: %s\n", mark, md(v.Verdict))
 	mdList(b, v.Failed)
 	mdList(b, v.Warnings)
+	mdCapacity(b, d.Capacity)
 	mdTargets(b, v.Targets)
 	mdCells(b, v.Cells)
 	mdArms(b, v.Arms)

@@ -26,6 +26,7 @@ func TextFor(columns int) Render {
 		var page bytes.Buffer
 		t := text{bufio.NewWriter(&page), columns}
 		t.verdict(&v, d)
+		t.capacity(d.Capacity)
 		t.targets(&v)
 		t.cells(d)
 		t.arms(d)
