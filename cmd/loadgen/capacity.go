@@ -143,14 +143,15 @@ func (o *capacityOptions) search(cmd *cobra.Command, args []string) (err error) 
 	if o.run.quiet {
 		notes = io.Discard
 	}
-	if plan, err = srv.fit(plan, notes); err != nil {
+	fitted, err := srv.fit(plan, notes)
+	if err != nil {
 		return err
 	}
 	defer endOnSecondInterrupt(func() {
 		srv.process.kill()
 		work.remove()
 	})()
-	s := &capacitySearch{o: o, plan: plan, faults: faults, srv: srv, notes: notes}
+	s := &capacitySearch{o: o, plan: fitted, faults: faults.during(plan), srv: srv, notes: notes}
 	return s.report(cmd)
 }
 
@@ -158,7 +159,7 @@ func (o *capacityOptions) search(cmd *cobra.Command, args []string) (err error) 
 type capacitySearch struct {
 	o      *capacityOptions
 	plan   *loadgen.Plan
-	faults injection
+	faults *faults // nil for none
 	srv    *serverChoice
 	notes  io.Writer
 	made   uint64          // trials so far
@@ -171,7 +172,7 @@ func (s *capacitySearch) trial(ctx context.Context, p loadgen.TrialPlan) (loadge
 	plan.Seed += s.made
 	plan.Executor.Rate, plan.Executor.Warmup, plan.Executor.Duration = p.Rate, p.Warmup, p.Duration
 	s.made++
-	if err := s.srv.target.apply(s.faults.during(s.plan)); err != nil {
+	if err := s.srv.target.apply(s.faults); err != nil {
 		return loadgen.Trial{}, err
 	}
 	r, err := loadgen.Run(ctx, &plan, s.srv.open, s.srv.target.fit(&plan, loadgen.Options{
@@ -222,9 +223,13 @@ func (s *capacitySearch) report(cmd *cobra.Command) error {
 	if s.last != nil {
 		runs = append(runs, s.last)
 	}
+	target := result.Target{Kind: s.srv.target.kind}
+	if s.faults != nil {
+		target.Faults = s.faults.name
+	}
 	d, err := result.FromRun(result.Meta{
 		ID: s.srv.work.id, Git: revision(), Command: s.o.run.command, Path: s.srv.path, Config: s.o.run.serverConfig, Host: result.ThisHost(),
-		Target: result.Target{Kind: s.srv.target.kind, Faults: s.faults.names([]*loadgen.Plan{s.plan})}, FailOn: loadgen.BandPoor,
+		Target: target, FailOn: loadgen.BandPoor,
 	}, runs)
 	if err != nil {
 		return harness("%w", err)
