@@ -18,6 +18,7 @@ func Markdown(w io.Writer, d *result.Doc) error {
 	mdList(b, passed(d))
 	mdList(b, v.Warnings)
 	mdGate(b, d.Gate)
+	mdCapacity(b, d.Capacity)
 	mdTargets(b, v.Targets)
 	mdCells(b, v.Cells)
 	mdArms(b, v.Arms)

@@ -27,6 +27,7 @@ func TextFor(columns int) Render {
 		t := text{bufio.NewWriter(&page), columns}
 		t.verdict(&v, d)
 		t.gate(d.Gate)
+		t.capacity(d.Capacity)
 		t.targets(&v)
 		t.cells(d)
 		t.arms(d)

@@ -80,6 +80,19 @@ func MinSamples(q float64) int64 {
 	return int64(math.Ceil(need * (1 - 1e-9))) // 1/(1−0.999) is a hair above 1000 in floating point
 }
 
+// Above is the number of durations longer than d, to the histogram's precision.
+func (h *Histogram) Above(d time.Duration) (n int64) {
+	if h.Count() == 0 {
+		return 0
+	}
+	for _, bar := range h.h.Distribution() {
+		if bar.From > int64(d) {
+			n += bar.Count
+		}
+	}
+	return n
+}
+
 // Min is the shortest duration recorded, 0 when there is none.
 func (h *Histogram) Min() time.Duration {
 	if h.Count() == 0 {

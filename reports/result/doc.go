@@ -5,7 +5,6 @@
 package result
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
@@ -16,15 +15,15 @@ const Schema = "openaccess.loadgen/result/v1"
 
 // Doc is one result file. Durations are integer nanoseconds unless a name ends in _s, sizes bytes, rates per second.
 type Doc struct {
-	Schema      string          `json:"schema"`
-	Run         Run             `json:"run"`
-	Scenarios   []Scenario      `json:"scenarios"`
-	Ratios      []Ratio         `json:"ratios,omitempty"` // of arms to the first of their scenario
-	Generator   Generator       `json:"generator"`
-	Gate        *Gate           `json:"gate,omitempty"`
-	Capacity    json.RawMessage `json:"capacity,omitempty"`
-	Calibration *Calibration    `json:"calibration,omitempty"` // certificate given to the run
-	Verdict     Verdict         `json:"verdict"`
+	Schema      string       `json:"schema"`
+	Run         Run          `json:"run"`
+	Scenarios   []Scenario   `json:"scenarios"`
+	Ratios      []Ratio      `json:"ratios,omitempty"` // of arms to the first of their scenario
+	Generator   Generator    `json:"generator"`
+	Gate        *Gate        `json:"gate,omitempty"`
+	Capacity    *Capacity    `json:"capacity,omitempty"`
+	Calibration *Calibration `json:"calibration,omitempty"` // certificate given to the run
+	Verdict     Verdict      `json:"verdict"`
 }
 
 // Run says what was run, when, where and against what.

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+	"github.com/openaccess-mcp/openaccess-mcp/reports"
+	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
+)
+
+// capacityOptions are the flags of the capacity command.
+type capacityOptions struct {
+	run        runOptions // what is measured, and where the report goes
+	slo        string
+	objective  *loadgen.Objective // that slo says
+	start, max float64
+	budget     time.Duration
+}
+
+func capacityCommand(commandLine string) *cobra.Command {
+	o := capacityOptions{run: runOptions{command: commandLine, failOn: "poor"}}
+	cmd := &cobra.Command{
+		Use:   "capacity SCENARIO",
+		Short: "Find the highest rate that meets an objective",
+		Long: `capacity searches for the highest rate of arrivals at which a scenario meets an objective: it doubles the rate until that is missed,
+then bisects with trials whose answers may be wrong, until the answer is known to a per cent or the time is used up. It reports
+the rate with an interval, the knee, what was short first, and latency at 50, 70 and 90 % of it (docs/capacity.md).
+
+Every trial starts the server anew. The scenario's first arm is measured, at rates that take the place of its own.
+Exit codes: 0 found; 1 the objective is met at no rate; 4 the load generator, not the server, was the limit.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.run.overrides.changed = cmd.Flags().Changed
+			return o.search(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	o.run.serverFlags(f)
+	f.StringVar(&o.slo, "slo", "p99<100ms,errors<0.1%", "the objective: percentiles of the latency, and errors")
+	f.Float64Var(&o.start, "start", 50, "arrivals per second of the first trial")
+	f.Float64Var(&o.max, "max-rate", 20_000, "arrivals per second beyond which nothing is tried")
+	f.DurationVar(&o.budget, "budget", 170*time.Second, "time of all trials together")
+	f.StringVar(&o.run.serverConfig, "server-config", "", "configuration `FILE` for the server")
+	f.StringVar(&o.run.target, "target", "fake", "fake, or a `DIR` with profiles/ and secrets/ of real hosts")
+	f.StringArrayVar(&o.run.profiles, "profile-id", nil, "use only the profile `ID` of the target (repeatable)")
+	f.BoolVar(&o.run.isolate, "isolate", false, "run the fake host in a process of its own")
+	f.StringVar(&o.run.faults, "faults", "", "`FILE` with what goes wrong at the fake host (docs/faults.md), instead of what the scenario says")
+	f.StringVar(&o.run.out, "out", "", "also write result.json, report.md, report.html and junit.xml into `DIR`")
+	f.StringVar(&o.run.format, "format", "text", "report on standard output: "+strings.Join(reports.Formats(), ", "))
+	f.StringArrayVar(&o.run.overrides.arms, "arm", nil, "measure the arm `NAME` instead of the first")
+	f.Uint64Var(&o.run.overrides.seed, "seed", 0, "seed of payloads and arrivals")
+	f.DurationVar(&o.run.overrides.maxLateness, "max-lateness", 0, "p99 of how late calls may be sent before a trial is not valid (default 10ms)")
+	f.BoolVarP(&o.run.quiet, "quiet", "q", false, "show no progress")
+	return cmd
+}
+
+// plan loads the scenario as a trial needs it.
+func (o *capacityOptions) plan(args []string) (*loadgen.Plan, error) {
+	if len(args) != 1 {
+		return nil, usage("capacity needs one scenario: loadgen capacity SCENARIO --slo 'p99<100ms,errors<0.1%%'")
+	}
+	plans, err := o.run.plans(args)
+	if err != nil {
+		return nil, err
+	}
+	if len(plans) != 1 {
+		return nil, usage("%s names %d scenarios: name one", args[0], len(plans))
+	}
+	p := plans[0]
+	e := &p.Executor
+	if len(p.Mix) > 0 || e.Stages != nil || e.Trace != nil || e.Kind != loadgen.Open && e.Kind != loadgen.Closed {
+		return nil, usage("scenario %s sets a load of its own (mix, stages, trace or holders), which capacity cannot scale: name one with a rate or virtual users", p.Name)
+	}
+	if e.Kind == loadgen.Closed {
+		e.Arrivals = loadgen.Poisson // users who know nothing of each other
+	}
+	p.Executor = loadgen.Executor{Kind: loadgen.Open, Arrivals: e.Arrivals, MaxInFlight: e.MaxInFlight, Sessions: e.Sessions}
+	p.Thresholds, p.Compare, p.Target = nil, nil, nil
+	if len(p.Arms) > 1 {
+		p.Arms = p.Arms[:1]
+	}
+	return p, nil
+}
+
+func (o *capacityOptions) check() (err error) {
+	if o.objective, err = loadgen.ParseObjective(o.slo); err != nil {
+		return usage("--slo: %w", err)
+	}
+	switch {
+	case !(o.start > 0):
+		return usage("--start %g is not above 0: give arrivals per second", o.start)
+	case !(o.max >= o.start):
+		return usage("--max-rate %g is below --start %g: raise it", o.max, o.start)
+	case o.budget < time.Minute:
+		return usage("--budget %v is too short for a search: give a minute or more", o.budget)
+	}
+	return o.run.check()
+}
+
+func (o *capacityOptions) search(cmd *cobra.Command, args []string) (err error) {
+	if err := o.check(); err != nil {
+		return err
+	}
+	plan, err := o.plan(args)
+	if err != nil {
+		return err
+	}
+	tuneThreads(plan)
+	faults, err := o.run.readInjection([]*loadgen.Plan{plan})
+	if err != nil {
+		return err
+	}
+	if err := prepareOut(o.run.out); err != nil {
+		return err
+	}
+	work, err := newWorkspace()
+	if err != nil {
+		return err
+	}
+	defer work.remove()
+	tgt, err := openTarget(cmd.Context(), &o.run, work, servicesOf([]*loadgen.Plan{plan}))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := tgt.close(); closeErr != nil && err == nil {
+			err = harness("%w", closeErr)
+		}
+	}()
+	srv, err := newServerChoice(&o.run, work, tgt)
+	if err != nil {
+		return err
+	}
+	notes := cmd.ErrOrStderr()
+	if o.run.quiet {
+		notes = io.Discard
+	}
+	fitted, err := srv.fit(plan, notes)
+	if err != nil {
+		return err
+	}
+	defer endOnSecondInterrupt(func() {
+		srv.process.kill()
+		work.remove()
+	})()
+	s := &capacitySearch{o: o, plan: fitted, faults: faults.during(plan), srv: srv, notes: notes}
+	return s.report(cmd)
+}
+
+// capacitySearch makes the trials of a search.
+type capacitySearch struct {
+	o      *capacityOptions
+	plan   *loadgen.Plan
+	faults *faults // nil for none
+	srv    *serverChoice
+	notes  io.Writer
+	made   uint64          // trials so far
+	last   *loadgen.Result // that was good and valid, for the report
+}
+
+// trial measures at a rate, with arrivals of its own.
+func (s *capacitySearch) trial(ctx context.Context, p loadgen.TrialPlan) (loadgen.Trial, error) {
+	plan := *s.plan
+	plan.Seed += s.made
+	plan.Executor.Rate, plan.Executor.Warmup, plan.Executor.Duration = p.Rate, p.Warmup, p.Duration
+	s.made++
+	if err := s.srv.target.apply(s.faults); err != nil {
+		return loadgen.Trial{}, err
+	}
+	r, err := loadgen.Run(ctx, &plan, s.srv.open, s.srv.target.fit(&plan, loadgen.Options{
+		WorkDir: s.srv.work.files, RemoteDir: "/tmp/loadgen-" + s.srv.work.id,
+		Log: slog.New(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}))
+	switch {
+	case err != nil:
+		return loadgen.Trial{}, runError(&plan, err)
+	case r.Interrupted:
+		return loadgen.Trial{}, &exitError{exitInterrupted, errors.New("interrupted: nothing is known of the capacity")}
+	}
+	t := loadgen.TrialOf(s.o.objective, r)
+	if t.Good {
+		s.last = r
+	}
+	return t, nil
+}
+
+// told says what came of a trial, on a line.
+func (s *capacitySearch) told(t loadgen.Trial) {
+	verdict := "held"
+	switch {
+	case t.Generator:
+		verdict = "generator: " + t.Why[len(t.Why)-1]
+	case !t.Good:
+		verdict = "missed: " + t.Why[0]
+	}
+	fmt.Fprintf(s.notes, "loadgen: capacity: %.5g/s for %v: %s\n", t.Plan.Rate, t.Plan.Duration.Round(100*time.Millisecond), verdict)
+}
+
+// report searches and reports.
+func (s *capacitySearch) report(cmd *cobra.Command) error {
+	c, err := loadgen.SearchCapacity(cmd.Context(), loadgen.CapacityOptions{
+		Start: s.o.start, MaxRate: s.o.max, Budget: s.o.budget, Allowed: s.o.objective.Allowed(), Bound: s.o.objective.Bound(), Done: s.told,
+	}, s.trial)
+	switch {
+	case errors.Is(err, loadgen.ErrNoCapacity):
+		return &exitError{exitMissed, err}
+	case errors.Is(err, context.Canceled):
+		return &exitError{exitInterrupted, errors.New("interrupted: nothing is known of the capacity")}
+	case err != nil:
+		return err
+	case c.Generator:
+		return harness("the load generator was the limit, at about %.4g/s, so that nothing is said of the server: give it a machine of its own, or more CPUs", c.Rate)
+	}
+	var runs []*loadgen.Result
+	if s.last != nil {
+		runs = append(runs, s.last)
+	}
+	target := result.Target{Kind: s.srv.target.kind}
+	if s.faults != nil {
+		target.Faults = s.faults.name
+	}
+	d, err := result.FromRun(result.Meta{
+		ID: s.srv.work.id, Git: revision(), Command: s.o.run.command, Path: s.srv.path, Config: s.o.run.serverConfig, Host: result.ThisHost(),
+		Target: target, FailOn: loadgen.BandPoor,
+	}, runs)
+	if err != nil {
+		return harness("%w", err)
+	}
+	d.Capacity = result.NewCapacity(s.plan.Name, s.o.slo, c, runtime.NumCPU())
+	return output(cmd.OutOrStdout(), s.o.run.out, s.o.run.format, d)
+}

@@ -1,0 +1,86 @@
+//go:build proof
+
+package main
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
+)
+
+// TestProofCapacity searches for the capacity of the real server before a fake host whose own is known: 8 workers, which take 10 ms for a
+// command. With fixed times they do 800 a second. With exponential ones they are an M/M/8 queue, which by Erlang's formula keeps 99 % of the
+// calls under 100 ms up to 749 a second.
+func TestProofCapacity(t *testing.T) {
+	repeats, within := 1, 0.12
+	if whole() {
+		repeats, within = 3, 0.05
+	}
+	var report strings.Builder
+	for _, c := range []struct {
+		name, service, arrivals string
+		truth                   float64
+	}{
+		{"fixed", "10ms", "constant", 800},
+		{"exponential", "exponential 10ms", "poisson", 749},
+	} {
+		if !whole() && c.name != "fixed" {
+			continue
+		}
+		file := filepath.Join(t.TempDir(), "capacity.yaml")
+		text := fmt.Sprintf(`name: %s
+operation: ssh.exec
+executor: {kind: open, rate: 100, arrivals: %s, duration: 5s}
+faults: {workers: {count: 8, service: %s}}
+steps:
+  - name: exec
+    tool: ssh_exec
+    args: {profile_id: "${profile}", command: echo loadgen}
+`, c.name, c.arrivals, c.service)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range repeats {
+			d := searchCapacity(t, file, "--slo", "p99<100ms,errors<0.1%")
+			off := d.Rate/c.truth - 1
+			fmt.Fprintf(&report, "%-12s truth %.0f/s: found %.1f/s (%+.1f %%), interval %.1f to %.1f/s, knee %.0f/s, short first: %s; %.0f s of trials\n",
+				c.name, c.truth, d.Rate, 100*off, d.Low, d.High, d.Knee, d.Saturated, d.DurationS)
+			if math.Abs(off) > within {
+				t.Errorf("%s: %.1f/s found, %.0f/s are the truth", c.name, d.Rate, c.truth)
+			}
+			if d.DurationS > 180 {
+				t.Errorf("%s: the search took %.0f s", c.name, d.DurationS)
+			}
+		}
+	}
+	keep(t, "capacity.txt", report.String())
+}
+
+// searchCapacity runs the command, again where the generator was starved, and reads what it found.
+func searchCapacity(t *testing.T, args ...string) *result.Capacity {
+	t.Helper()
+	dir := t.TempDir()
+	args = append([]string{"capacity", "--quiet", "--isolate", "--out", dir}, args...)
+	var u used
+	for range 3 {
+		var code int
+		if u, code = attempt(t, program(t, "loadgen"), args...); code == exitHarness {
+			t.Logf("searched again:\n%s", u.stdout)
+			continue
+		} else if code != exitHeld {
+			break
+		}
+		d, _ := resultOf(t, filepath.Join(dir, "result.json"))
+		if d.Capacity == nil {
+			t.Fatal("the result has no capacity")
+		}
+		return d.Capacity
+	}
+	t.Fatalf("loadgen %s\n%s", strings.Join(args, " "), u.stdout)
+	return nil
+}
