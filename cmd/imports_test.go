@@ -26,7 +26,7 @@ var only = []struct {
 	{"net/http/pprof", []string{"server"}, "it is served on loopback only, when asked for"},
 	{"database/sql", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
 	{"modernc.org/", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
-	{"github.com/jackc/", []string{"reports/history"}, "only these keep records"},
+	{"github.com/jackc/", []string{"server/internal/audit", "reports/history"}, "only these keep records"},
 	{"gonum.org/v1/plot", []string{"reports/chart", "reports/history"}, "a heavy dependency"},
 	{"gonum.org/v1/plot/", []string{"reports/chart", "reports/history"}, "a heavy dependency"},
 	{"github.com/fsnotify/", []string{"server/internal/profile"}, "only profiles and secrets are watched"},

@@ -37,7 +37,11 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 		c.metadata.Caller = c.str("caller")
 		recorded := c.begin(operation, start)
 		defer recorded.end() // also when fn panics
-		data, err := fn(ctx, c)
+		var data *T
+		err := recorded.recorded(ctx, operation)
+		if err == nil {
+			data, err = fn(ctx, c)
+		}
 		c.reporter.end()
 		env := Envelope[T]{Success: err == nil, Data: data}
 		if err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/audit"
 )
 
 // envPrefix begins the names of the variables that configure the server. Others with it are mistakes.
@@ -314,7 +316,7 @@ func scalar(n ast.Node) (string, error) {
 // resolve takes relative paths from the folder of the file.
 func (f configFile) resolve(v reflect.Value) reflect.Value {
 	from := func(path string) string {
-		if path == "" || filepath.IsAbs(path) {
+		if path == "" || filepath.IsAbs(path) || audit.IsURL(path) {
 			return path
 		}
 		return filepath.Join(filepath.Dir(f.name), path)

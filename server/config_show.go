@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/audit"
 )
 
 // Setting is one key of a configuration as it counts.
@@ -84,12 +86,13 @@ func (s Setting) line() string {
 // absolute makes the paths of c hold from any folder.
 func (c *Config) absolute() {
 	full := func(path string) string {
-		if abs, err := filepath.Abs(path); err == nil && path != "" {
+		if abs, err := filepath.Abs(path); err == nil && path != "" && !audit.IsURL(path) {
 			return abs
 		}
 		return path
 	}
 	c.Profiles, c.Secrets, c.Audit.Path = full(c.Profiles), full(c.Secrets), full(c.Audit.Path)
+	c.Audit.Key, c.Audit.Head = full(c.Audit.Key), full(c.Audit.Head)
 	hosts := make([]string, len(c.KnownHosts))
 	for i, file := range c.KnownHosts {
 		hosts[i] = full(file)

@@ -92,6 +92,9 @@ func Diagnose(ctx context.Context, cfg Config, opts DiagnoseOptions) (*Diagnosis
 	}}}
 	recorded := c.begin(operationDiagnosis, start)
 	defer recorded.end()
+	if err := recorded.recorded(ctx, operationDiagnosis); err != nil {
+		return nil, err
+	}
 	d, err := c.diagnose(ctx, opts)
 	code := Code("")
 	if err != nil {
