@@ -420,3 +420,10 @@ func TestURLs(t *testing.T) {
 		t.Error(db.q("a ? b ?"))
 	}
 }
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
