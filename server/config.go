@@ -27,7 +27,7 @@ type Config struct {
 	Secrets    string   `yaml:"secrets"`     // folder of secrets; "secrets"
 	KnownHosts []string `yaml:"known_hosts"` // known_hosts files for profiles without a pinned host_key; ~/.ssh/known_hosts
 	Transport  string   `yaml:"transport"`   // "stdio" or "http"; "stdio"
-	Listen     string   `yaml:"listen"`      // host:port of the http transport, loopback only; "127.0.0.1:8722"
+	Listen     string   `yaml:"listen"`      // host:port of the http transport, beyond loopback only as Auth and HTTP allow; "127.0.0.1:8722"
 	Preset     string   `yaml:"preset"`      // whose values stand in for those that are not given; "default". Only Load reads it
 	LogLevel   string   `yaml:"log_level"`   // "debug", "info", "warn" or "error"; "info". For who makes Logger
 
@@ -36,6 +36,9 @@ type Config struct {
 	Limits  Limits  `yaml:"resource_limits"`
 
 	Audit Audit `yaml:"audit"`
+
+	Auth Auth     `yaml:"auth"`
+	HTTP HTTPConf `yaml:"http"`
 
 	Monitoring Monitoring `yaml:"monitoring"`
 
@@ -141,6 +144,8 @@ func defaults() Config {
 		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10, CleanupInterval: 300},
 		Audit:        Audit{Enabled: &on, Path: auditPath(), Durability: "batched"},
 		Monitoring:   Monitoring{MetricsCollection: &on, HealthCheckInterval: 30, PerformanceMonitoring: &on, MaxProfiles: 100, Pprof: new(bool)},
+		Auth:         Auth{RateLimit: 100},
+		HTTP:         HTTPConf{BehindProxy: new(bool)},
 		DrainTimeout: 10,
 		Version:      "dev",
 	}
@@ -180,6 +185,7 @@ func (c *Config) validate() error {
 	one("preset", c.Preset, presetNames()...)
 	one("audit.durability", c.Audit.Durability, "batched", "strict")
 	errs = append(errs, c.validateAuditURL()...)
+	errs = append(errs, c.validateHTTP()...)
 	if listen := c.Monitoring.Listen; listen != "" {
 		if err := loopback.Check(listen); err != nil {
 			errs = append(errs, c.keyError("monitoring.listen", err.Error()))

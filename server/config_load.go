@@ -13,8 +13,6 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-
-	"github.com/openaccess-mcp/openaccess-mcp/server/internal/audit"
 )
 
 // envPrefix begins the names of the variables that configure the server. Others with it are mistakes.
@@ -316,7 +314,7 @@ func scalar(n ast.Node) (string, error) {
 // resolve takes relative paths from the folder of the file.
 func (f configFile) resolve(v reflect.Value) reflect.Value {
 	from := func(path string) string {
-		if path == "" || filepath.IsAbs(path) || audit.IsURL(path) {
+		if path == "" || filepath.IsAbs(path) || isURL(path) {
 			return path
 		}
 		return filepath.Join(filepath.Dir(f.name), path)

@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-
-	"github.com/openaccess-mcp/openaccess-mcp/server/internal/audit"
 )
 
 // Setting is one key of a configuration as it counts.
@@ -86,13 +84,15 @@ func (s Setting) line() string {
 // absolute makes the paths of c hold from any folder.
 func (c *Config) absolute() {
 	full := func(path string) string {
-		if abs, err := filepath.Abs(path); err == nil && path != "" && !audit.IsURL(path) {
+		if abs, err := filepath.Abs(path); err == nil && path != "" && !isURL(path) {
 			return abs
 		}
 		return path
 	}
 	c.Profiles, c.Secrets, c.Audit.Path = full(c.Profiles), full(c.Secrets), full(c.Audit.Path)
 	c.Audit.Key, c.Audit.Head = full(c.Audit.Key), full(c.Audit.Head)
+	c.Auth.Tokens, c.Auth.JWTKeys = full(c.Auth.Tokens), full(c.Auth.JWTKeys)
+	c.HTTP.Certificate, c.HTTP.Key = full(c.HTTP.Certificate), full(c.HTTP.Key)
 	hosts := make([]string, len(c.KnownHosts))
 	for i, file := range c.KnownHosts {
 		hosts[i] = full(file)
