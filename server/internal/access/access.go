@@ -85,7 +85,7 @@ type Guard struct {
 // callersRated is how many callers' rates are remembered: those who came last.
 const callersRated = 10_000
 
-// Open reads the tokens and, in the background, the keys of JWTs. Its error names what cannot be used.
+// Open reads the tokens and the keys of JWTs. Its error names what cannot be used.
 func Open(cfg Config) (*Guard, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

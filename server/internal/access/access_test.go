@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -250,11 +251,11 @@ func (i issuer) set(t *testing.T) []byte {
 	point, err := i.key.PublicKey.Bytes()
 	must(t, err)
 	b64 := base64.RawURLEncoding.EncodeToString
-	doc, err := json.Marshal(map[string]any{"keys": []any{map[string]any{
+	set, err := json.Marshal(map[string]any{"keys": []any{map[string]any{
 		"kty": "EC", "crv": "P-256", "kid": "k1", "use": "sig", "alg": "ES256", "x": b64(point[1:33]), "y": b64(point[33:]),
 	}}})
 	must(t, err)
-	return doc
+	return set
 }
 
 func (i issuer) token(t *testing.T, change func(c jwt.MapClaims, header map[string]any)) string {
@@ -360,11 +361,14 @@ func TestMetadata(t *testing.T) {
 // TestKeysFetched has a key set that comes from a URL.
 func TestKeysFetched(t *testing.T) {
 	i := newIssuer(t)
-	doc := i.set(t)
-	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(doc) }))
+	var doc atomic.Pointer[[]byte]
+	none := []byte(`{"keys":[]}`)
+	doc.Store(&none)
+	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(*doc.Load()) }))
 	defer keys.Close()
-	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	g := guard(t, jwtConfig(keys.URL))
+	set := i.set(t)
+	doc.Store(&set) // so that the token names a key that is not known yet
 	if w, id := ask(g, bearer(i.token(t, nil))); id == nil {
 		t.Errorf("%d %s", w.Code, w.Header().Get("WWW-Authenticate"))
 	}

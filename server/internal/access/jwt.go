@@ -16,6 +16,7 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
 )
 
 // JWT says which JSON Web Tokens are let in. Issuer, Audience and Keys must all be given, or none.
@@ -76,7 +77,14 @@ func newVerifier(cfg JWT, logger *slog.Logger) (*verifier, error) {
 	)}, nil
 }
 
-// openKeys reads a key set from a file, or fetches it again and again from a URL, also when a token names a key that is not in it.
+// How keys are fetched: a token that names an unknown one has them fetched once a minute at most.
+const (
+	fetchTimeout  = 10 * time.Second
+	fetchInterval = 15 * time.Minute
+)
+
+// openKeys reads a key set from a file, or fetches it again and again from a URL, also when a token names a key that is not in it. Where the first
+// fetch fails, the log says so, and no token is good until another does not.
 func openKeys(ctx context.Context, place string, logger *slog.Logger) (keyfunc.Keyfunc, error) {
 	if !strings.HasPrefix(place, "http") {
 		data, err := os.ReadFile(place)
@@ -86,7 +94,8 @@ func openKeys(ctx context.Context, place string, logger *slog.Logger) (keyfunc.K
 		return keyfunc.NewJWKSetJSON(data)
 	}
 	storage, err := jwkset.NewStorageFromHTTP(place, jwkset.HTTPClientStorageOptions{
-		Client: &http.Client{Timeout: 10 * time.Second}, Ctx: ctx, NoErrorReturnFirstHTTPReq: true, RefreshInterval: 15 * time.Minute,
+		Client: &http.Client{Timeout: fetchTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}},
+		Ctx:    ctx, NoErrorReturnFirstHTTPReq: true, RefreshInterval: fetchInterval,
 		RefreshErrorHandler: func(_ context.Context, err error) {
 			logger.Warn("the keys of JWTs cannot be fetched", "url", place, "error", err)
 		},
@@ -94,7 +103,13 @@ func openKeys(ctx context.Context, place string, logger *slog.Logger) (keyfunc.K
 	if err != nil {
 		return nil, err
 	}
-	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: storage})
+	client, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
+		HTTPURLs: map[string]jwkset.Storage{place: storage}, RateLimitWaitMax: time.Millisecond, RefreshUnknownKID: rate.NewLimiter(rate.Every(time.Minute), 1),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: client})
 }
 
 func (v *verifier) close() { v.cancel() }
