@@ -77,7 +77,7 @@ func newVerifier(cfg JWT, logger *slog.Logger) (*verifier, error) {
 	)}, nil
 }
 
-// How keys are fetched: a token that names an unknown one has them fetched once a minute at most.
+// How keys are fetched: a token that names an unknown one has them fetched, once a minute at most; others that do meanwhile are refused at once.
 const (
 	fetchTimeout  = 10 * time.Second
 	fetchInterval = 15 * time.Minute
@@ -104,7 +104,7 @@ func openKeys(ctx context.Context, place string, logger *slog.Logger) (keyfunc.K
 		return nil, err
 	}
 	client, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
-		HTTPURLs: map[string]jwkset.Storage{place: storage}, RateLimitWaitMax: time.Millisecond, RefreshUnknownKID: rate.NewLimiter(rate.Every(time.Minute), 1),
+		HTTPURLs: map[string]jwkset.Storage{place: storage}, RateLimitWaitMax: fetchTimeout, RefreshUnknownKID: rate.NewLimiter(rate.Every(time.Minute), 1),
 	})
 	if err != nil {
 		return nil, err

@@ -95,7 +95,7 @@ func TestEveryByteCounts(t *testing.T) {
 				wantBroken(t, err, seq, fmt.Sprintf("byte %d of %s", at, column))
 			}
 		}
-		for bit := range 63 {
+		for bit := range 16 {
 			err := changed(t, db, key, nil, `UPDATE records SET seq = ? WHERE seq = ?`, seq^1<<bit+1000, seq)
 			wantBroken(t, err, 0, "another number")
 		}
