@@ -70,7 +70,7 @@ func TestStrictAudit(t *testing.T) {
 	if e := c.call("ssh_exec", args{"profile_id": "fake", "command": "mark"}); !e.Success {
 		t.Errorf("%+v", e)
 	}
-	db, err := sql.Open("sqlite", f.server.cfg.Audit.Path)
+	db, err := sql.Open("sqlite", "file:"+f.server.cfg.Audit.Path+"?_pragma=busy_timeout(30000)")
 	if err != nil {
 		t.Fatal(err)
 	}
