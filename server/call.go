@@ -8,6 +8,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/access"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/audit"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/policy"
@@ -20,6 +21,7 @@ type call struct {
 	params
 	s        *Server
 	metadata Metadata
+	identity *access.Identity // nil where callers need none
 	profile  *profile.Profile
 	policy   *policy.Policy
 	bytes    int64 // payload moved, for the metrics
@@ -33,11 +35,18 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 	return func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		start := time.Now()
 		s.calls.Add(1)
-		c := &call{s: s, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}, reporter: s.newProgress(ctx, req)}
+		c := &call{s: s, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}, identity: access.From(ctx), reporter: s.newProgress(ctx, req)}
 		c.metadata.Caller = c.str("caller")
 		recorded := c.begin(operation, start)
 		defer recorded.end() // also when fn panics
-		data, err := fn(ctx, c)
+		var data *T
+		err := c.admitsTool(operation)
+		if err == nil {
+			err = recorded.recorded(ctx, operation)
+		}
+		if err == nil {
+			data, err = fn(ctx, c)
+		}
 		c.reporter.end()
 		env := Envelope[T]{Success: err == nil, Data: data}
 		if err != nil {
@@ -70,8 +79,14 @@ func (c *call) counted(operation string, took time.Duration) metrics.Call {
 // authorize finds the profile and asks its policy. It runs before anything touches the network.
 func (c *call) authorize(id string, want policy.Call) error {
 	c.metadata.ProfileID = id
-	var err error
+	err := c.admitsProfile(id)
+	if err != nil {
+		return err
+	}
 	if c.profile, err = c.s.profiles.Get(id); err != nil {
+		return err
+	}
+	if err := c.hasRole(); err != nil {
 		return err
 	}
 	if c.policy, err = c.s.policies.of(c.profile); err != nil {

@@ -50,7 +50,6 @@ func (c Config) profileConfig() profile.Config {
 func rules(p *profile.Profile) policy.Rules {
 	return policy.Rules{
 		Protocols:              p.Protocols,
-		Roles:                  p.Policy.Roles,
 		CommandAllowlist:       p.Policy.CommandAllowlist,
 		CommandDenylist:        p.Policy.CommandDenylist,
 		DenySudo:               p.Policy.DenySudo,

@@ -27,7 +27,7 @@ type Config struct {
 	Secrets    string   `yaml:"secrets"`     // folder of secrets; "secrets"
 	KnownHosts []string `yaml:"known_hosts"` // known_hosts files for profiles without a pinned host_key; ~/.ssh/known_hosts
 	Transport  string   `yaml:"transport"`   // "stdio" or "http"; "stdio"
-	Listen     string   `yaml:"listen"`      // host:port of the http transport, loopback only; "127.0.0.1:8722"
+	Listen     string   `yaml:"listen"`      // host:port of the http transport, beyond loopback only as Auth and HTTP allow; "127.0.0.1:8722"
 	Preset     string   `yaml:"preset"`      // whose values stand in for those that are not given; "default". Only Load reads it
 	LogLevel   string   `yaml:"log_level"`   // "debug", "info", "warn" or "error"; "info". For who makes Logger
 
@@ -36,6 +36,9 @@ type Config struct {
 	Limits  Limits  `yaml:"resource_limits"`
 
 	Audit Audit `yaml:"audit"`
+
+	Auth Auth     `yaml:"auth"`
+	HTTP HTTPConf `yaml:"http"`
 
 	Monitoring Monitoring `yaml:"monitoring"`
 
@@ -78,8 +81,17 @@ type Caching struct {
 
 // Audit says where the record of every call is kept.
 type Audit struct {
-	Enabled *bool  `yaml:"enabled"` // nil keeps none; Load sets true where nothing says false
-	Path    string `yaml:"path"`    // SQLite file; openaccess-mcp/audit.db in the user's state folder
+	Enabled *bool `yaml:"enabled"` // nil keeps none; Load sets true where nothing says false
+	// Path is a SQLite file, or the postgres:// URL, without a password, of a store that several servers share; openaccess-mcp/audit.db in the user's
+	// state folder.
+	Path string `yaml:"path"`
+	// Durability says when a record is committed: "batched" is within 50 ms, and calls go on when that fails; "strict" is before a call runs, and a
+	// call that cannot be recorded is refused. "batched".
+	Durability string `yaml:"durability"`
+	Key        string `yaml:"key"`  // file of the private key that signs the record, made where there is none; Path with .key behind it
+	Head       string `yaml:"head"` // file to put the newest signature into, for `audit verify --head`; none
+
+	patience time.Duration // with a store that cannot be written; zero is the record's own
 }
 
 func (a Audit) enabled() bool { return a.Enabled != nil && *a.Enabled }
@@ -130,8 +142,10 @@ func defaults() Config {
 		},
 		Caching:      Caching{Enabled: &on, ResponseCacheSize: 1000, ResponseCacheMB: 64, ResponseCacheTTL: 300, ProfileCacheTTL: 60},
 		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10, CleanupInterval: 300},
-		Audit:        Audit{Enabled: &on, Path: auditPath()},
+		Audit:        Audit{Enabled: &on, Path: auditPath(), Durability: "batched"},
 		Monitoring:   Monitoring{MetricsCollection: &on, HealthCheckInterval: 30, PerformanceMonitoring: &on, MaxProfiles: 100, Pprof: new(bool)},
+		Auth:         Auth{RateLimit: 100},
+		HTTP:         HTTPConf{BehindProxy: new(bool)},
 		DrainTimeout: 10,
 		Version:      "dev",
 	}
@@ -169,6 +183,9 @@ func (c *Config) validate() error {
 	one("transport", c.Transport, "stdio", "http")
 	one("log_level", c.LogLevel, "debug", "info", "warn", "error")
 	one("preset", c.Preset, presetNames()...)
+	one("audit.durability", c.Audit.Durability, "batched", "strict")
+	errs = append(errs, c.validateAuditURL()...)
+	errs = append(errs, c.validateHTTP()...)
 	if listen := c.Monitoring.Listen; listen != "" {
 		if err := loopback.Check(listen); err != nil {
 			errs = append(errs, c.keyError("monitoring.listen", err.Error()))

@@ -50,7 +50,7 @@ func (k configKey) variable() string {
 }
 
 // pathKeys name files and folders, which a file gives from its own folder on.
-var pathKeys = []string{"profiles", "secrets", "known_hosts", "audit.path"}
+var pathKeys = []string{"profiles", "secrets", "known_hosts", "audit.path", "audit.key", "audit.head", "auth.tokens", "auth.jwt_keys", "http.tls_certificate", "http.tls_key"}
 
 func keyNamed(name string) (configKey, bool) {
 	i := slices.IndexFunc(configKeys, func(k configKey) bool { return k.name == name })

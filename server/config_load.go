@@ -278,6 +278,9 @@ func (l *loader) leaf(f configFile, k configKey, n ast.Node) {
 
 func (f configFile) value(k configKey, n ast.Node) (reflect.Value, error) {
 	if list, ok := n.(*ast.SequenceNode); ok && k.typ.Kind() == reflect.Slice {
+		if len(list.Values) == 0 {
+			return reflect.Zero(k.typ), nil
+		}
 		items := make([]string, len(list.Values))
 		for i, item := range list.Values {
 			var err error
@@ -314,7 +317,7 @@ func scalar(n ast.Node) (string, error) {
 // resolve takes relative paths from the folder of the file.
 func (f configFile) resolve(v reflect.Value) reflect.Value {
 	from := func(path string) string {
-		if path == "" || filepath.IsAbs(path) {
+		if path == "" || filepath.IsAbs(path) || isURL(path) {
 			return path
 		}
 		return filepath.Join(filepath.Dir(f.name), path)

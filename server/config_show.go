@@ -84,12 +84,15 @@ func (s Setting) line() string {
 // absolute makes the paths of c hold from any folder.
 func (c *Config) absolute() {
 	full := func(path string) string {
-		if abs, err := filepath.Abs(path); err == nil && path != "" {
+		if abs, err := filepath.Abs(path); err == nil && path != "" && !isURL(path) {
 			return abs
 		}
 		return path
 	}
 	c.Profiles, c.Secrets, c.Audit.Path = full(c.Profiles), full(c.Secrets), full(c.Audit.Path)
+	c.Audit.Key, c.Audit.Head = full(c.Audit.Key), full(c.Audit.Head)
+	c.Auth.Tokens, c.Auth.JWTKeys = full(c.Auth.Tokens), full(c.Auth.JWTKeys)
+	c.HTTP.Certificate, c.HTTP.Key = full(c.HTTP.Certificate), full(c.HTTP.Key)
 	hosts := make([]string, len(c.KnownHosts))
 	for i, file := range c.KnownHosts {
 		hosts[i] = full(file)

@@ -92,6 +92,9 @@ func Diagnose(ctx context.Context, cfg Config, opts DiagnoseOptions) (*Diagnosis
 	}}}
 	recorded := c.begin(operationDiagnosis, start)
 	defer recorded.end()
+	if err := recorded.recorded(ctx, operationDiagnosis); err != nil {
+		return nil, err
+	}
 	d, err := c.diagnose(ctx, opts)
 	code := Code("")
 	if err != nil {
@@ -117,8 +120,14 @@ const harmless = "true"
 func (c *call) scope(opts DiagnoseOptions) (scope, error) {
 	id := opts.Profile
 	c.metadata.ProfileID = id
-	var err error
+	err := c.admitsProfile(id)
+	if err != nil {
+		return scope{}, err
+	}
 	if c.profile, err = c.s.profiles.Get(id); err != nil {
+		return scope{}, err
+	}
+	if err := c.hasRole(); err != nil {
 		return scope{}, err
 	}
 	if c.policy, err = c.s.policies.of(c.profile); err != nil {

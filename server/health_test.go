@@ -29,7 +29,7 @@ func startHealthy(t *testing.T, opts fakessh.Options, edit func(f *fixture, cfg 
 	f.server.Close()
 	on := true
 	cfg := f.config()
-	cfg.Audit = Audit{&on, filepath.Join(f.dir, "audit.db")}
+	cfg.Audit = Audit{Enabled: &on, Path: filepath.Join(f.dir, "audit.db")}
 	if edit != nil {
 		edit(f, &cfg)
 	}

@@ -7,44 +7,44 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"time"
 
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
-	"github.com/openaccess-mcp/openaccess-mcp/server/internal/loopback"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/access"
 )
 
 // endpoint is the path of the MCP endpoint.
 const endpoint = "/mcp"
 
-// HTTP serves Streamable HTTP at http://addr/mcp. addr must be a loopback address, since callers are not authenticated; port 0 takes a
-// free one. The address served is logged as url=….
+// HTTP serves Streamable HTTP at http://addr/mcp, or with TLS where the configuration has a certificate. addr may be beyond loopback only where callers
+// prove who they are, and nobody can read their tokens along; port 0 takes a free one. The address served is logged as url=….
 func HTTP(addr string) Transport { return httpTransport(addr) }
 
 type httpTransport string
 
 func (addr httpTransport) serve(ctx context.Context, s *Server) error {
-	if err := loopback.Check(string(addr)); err != nil {
+	at := s.cfg.HTTP.endpoint(string(addr))
+	who := s.cfg.access()
+	if err := at.Check(&who); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", string(addr))
+	l, err := at.Open(s.cfg.Logger)
 	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
+		return err
 	}
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCalls()
 	srv := &http.Server{
-		BaseContext:       func(net.Listener) context.Context { return calls },
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+		BaseContext: func(net.Listener) context.Context { return calls },
+		ErrorLog:    slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
 	}
+	access.Harden(srv)
 	mcpHandler := s.streamable(srv)
 	var running requests
-	srv.Handler = guard(running.count(sessionless{mcpHandler}), s.monitorHandler())
+	srv.Handler = s.guard(running.count(sessionless{mcpHandler}), s.monitorHandler())
 	s.health.address.Store(l.Addr().String())
 	defer s.health.address.Store("")
-	s.cfg.Logger.Info("serving MCP", "transport", "http", "url", "http://"+l.Addr().String()+endpoint)
+	s.cfg.Logger.Info("serving MCP", "transport", "http", "url", at.Scheme()+"://"+l.Addr().String()+endpoint)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	select {
@@ -69,25 +69,34 @@ func (s *Server) streamable(srv *http.Server) *mcpserver.StreamableHTTPServer {
 	return mcpserver.NewStreamableHTTPServer(s.mcp,
 		mcpserver.WithStreamableHTTPServer(srv),
 		mcpserver.WithStreamableHTTPLogger(s.cfg.Logger),
-		mcpserver.WithHTTPContextFunc(func(ctx context.Context, _ *http.Request) context.Context {
+		mcpserver.WithHTTPContextFunc(func(ctx context.Context, r *http.Request) context.Context {
+			if id := access.From(r.Context()); id != nil {
+				return access.With(ctx, id)
+			}
 			return context.WithValue(ctx, overHTTP{}, true)
 		}))
 }
 
-// guard keeps web pages out. It also bounds the body. What is not for the endpoint goes to others.
-func guard(next, others http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if why := loopback.Foreign(r); why != "" {
-			http.Error(w, why, http.StatusForbidden)
+// guard lets in who may speak to the endpoint, and bounds the body. What is not for the endpoint goes to others, which those may ask who may see the
+// server's figures.
+func (s *Server) guard(next, others http.Handler) http.Handler {
+	return s.access.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != endpoint {
+			if !access.From(r.Context()).AdmitsTool("server.stats") {
+				http.Error(w, "the token is not for server.stats", http.StatusForbidden)
+				return
+			}
+			others.ServeHTTP(w, r)
 			return
 		}
-		if r.URL.Path != endpoint {
-			others.ServeHTTP(w, r)
+		if r.ContentLength > maxMessage {
+			w.Header().Set("Connection", "close")
+			http.Error(w, fmt.Sprintf("the body is longer than %d bytes", maxMessage), http.StatusRequestEntityTooLarge)
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxMessage)
 		next.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // Handler serves the MCP endpoint at /mcp and the monitoring beside it for an HTTP server of the caller's, with Host and Origin checked as
@@ -98,5 +107,5 @@ func (s *Server) Handler() http.Handler {
 	s.mu.Lock()
 	s.handlers = append(s.handlers, h)
 	s.mu.Unlock()
-	return guard(sessionless{h}, s.monitorHandler())
+	return s.guard(sessionless{h}, s.monitorHandler())
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/loopback"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
 )
 
@@ -65,6 +66,17 @@ func (s *Server) monitorHandler() http.Handler {
 }
 
 // loopbackOnly serves what came to a loopback address, whoever listens.
+// localOnly keeps web pages away from a listener of its own, which is on loopback.
+func localOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if why := loopback.Foreign(r); why != "" {
+			http.Error(w, why, http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func loopbackOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
@@ -111,7 +123,7 @@ func (s *Server) listenMonitor(addr string) error {
 	m := &s.monitor
 	m.served = make(chan struct{})
 	m.server = &http.Server{
-		Handler: guard(http.NotFoundHandler(), s.monitorHandler()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: localOnly(s.monitorHandler()), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
 	}
 	s.cfg.Logger.Info("serving monitoring", "monitor_url", "http://"+l.Addr().String())

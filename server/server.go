@@ -19,6 +19,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/access"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/admission"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/audit"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/metrics"
@@ -43,7 +44,8 @@ type Server struct {
 	limits    admission.Limiter
 	memory    admission.Memory
 	responses *responses
-	audit     *audit.Store      // nil keeps no record
+	audit     *audit.Store // nil keeps no record
+	access    *access.Guard
 	metrics   *metrics.Registry // nil counts nothing
 	traffic   traffic
 	monitor   monitor
@@ -78,7 +80,11 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, profiles: store, vpn: vpn.New(0), started: time.Now(), local: localUser(), warmer: newWarmer()}
+	if s.access, err = access.Open(cfg.access()); err != nil {
+		return nil, err
+	}
 	if s.audit, err = s.openAudit(); err != nil {
+		s.access.Close()
 		return nil, err
 	}
 	s.metrics = cfg.registry()
@@ -190,6 +196,7 @@ func (s *Server) Close() {
 		_ = h.Shutdown(context.Background()) // closes sessions; there is no listener to wait for
 	}
 	s.mu.Unlock()
+	s.access.Close()
 	s.health.close()
 	s.tunnels.close()
 	s.pool.Close()
@@ -199,10 +206,16 @@ func (s *Server) Close() {
 	}
 }
 
-// actor is who the server holds the caller to be: the user who started it over stdio, and any local process over HTTP.
+// actor is who the server holds the caller to be: who proved so over HTTP, any local process there where nobody needs to, and over stdio the user who
+// started it, or the configured name.
 func (s *Server) actor(ctx context.Context) string {
-	if ctx.Value(overHTTP{}) != nil {
+	switch id := access.From(ctx); {
+	case id != nil:
+		return id.Actor
+	case ctx.Value(overHTTP{}) != nil:
 		return "http:local"
+	case s.cfg.Auth.LocalName != "":
+		return "stdio:" + s.cfg.Auth.LocalName
 	}
 	return "stdio:" + s.local
 }

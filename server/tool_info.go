@@ -69,6 +69,9 @@ func listProfiles(_ context.Context, c *call) (*ProfilesData, error) {
 		}
 	}
 	for _, p := range c.s.profiles.List() {
+		if !c.identity.AdmitsProfile(p.ID) {
+			continue
+		}
 		info := ProfileInfo{
 			ID: p.ID, Host: p.Host, Port: p.Port, Username: p.Username, Protocols: p.Protocols,
 			Jump: p.Jump, ViaVPN: p.ViaVPN, Tags: p.Tags, Description: p.Description, Problem: problems[p.ID],
@@ -244,6 +247,9 @@ func stats(_ context.Context, c *call) (*StatsData, error) {
 		return nil, &callError{CodeInvalidParameters,
 			"profiles are not told apart: set monitoring.metrics_collection and monitoring.performance_monitoring to true, or leave out profile_id"}
 	default:
+		if err := c.admitsProfile(id); err != nil {
+			return nil, err
+		}
 		if _, err := c.s.profiles.Get(id); err != nil {
 			return nil, err
 		}

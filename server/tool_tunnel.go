@@ -243,6 +243,9 @@ func listTunnels(_ context.Context, c *call) (*TunnelListData, error) {
 	}
 	data := &TunnelListData{Tunnels: []TunnelInfo{}}
 	for _, t := range c.s.tunnels.list() {
+		if !c.identity.AdmitsProfile(t.profileID) {
+			continue
+		}
 		now := t.Status()
 		data.Tunnels = append(data.Tunnels, TunnelInfo{
 			TunnelID: t.id, ProfileID: t.profileID, TunnelType: string(t.kind), ListenHost: now.ListenHost, ListenPort: now.ListenPort,

@@ -43,7 +43,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), gatewayCommand(), checkCommand(), configCommand(), doctorCommand(), versionCommand(), rsyncShellCommand())
+	root.AddCommand(serveCommand(), gatewayCommand(), checkCommand(), configCommand(), doctorCommand(), auditCommand(), tokenCommand(), versionCommand(), rsyncShellCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -1,35 +1,40 @@
-// Package audit keeps the record of every call: an intent before it runs and an outcome after, in a SQLite file, each chained to the one
-// before by a hash.
+// Package audit keeps the record of every call: an intent before it runs and an outcome after, in a SQLite file or in PostgreSQL, each chained
+// to the one before by a hash, each commit signed.
 //
 // Start with Store.Begin and Store.End, which only put a record into a bounded buffer; one goroutine (writer.go) commits what the buffer
-// holds every 50 ms. What a record looks like and how the chain is made is in record.go. Several processes may write to one file.
+// holds every 50 ms. What a record looks like and how the chain is made is in record.go, how it is signed in signature.go, and how all that is
+// checked in verify.go. Several processes may write to one store: they take turns, and their records make one chain.
 //
-// A buffer that is full makes calls wait, so that nothing is lost while the file can be written. When it cannot be written for five seconds,
-// the server goes on without: what would have been written is counted, logged and shown by Stats, and once the file can be written again a
-// record of the gap stands in its place. What the last 50 ms have brought is lost with the process when that is killed.
+// A buffer that is full makes calls wait, so that nothing is lost while the store can be written. When it cannot be written for five seconds,
+// the server goes on without: what would have been written is counted, logged and shown by Stats, and once the store can be written again a
+// record of the gap stands in its place. What the last 50 ms have brought is lost with the process when that is killed. With Config.Strict no
+// call needs to go on without: Committed says when its intent is safe.
 package audit
 
 import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
 	"crypto/rand"
-	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	_ "modernc.org/sqlite" // the driver
 )
 
 // Config says where the record is kept. Fields other than Path may be zero.
 type Config struct {
-	Path   string
-	Logger *slog.Logger // hears of failures; nil is nobody
+	Path   string // SQLite file, or postgres:// URL without a password
+	Key    string // file of the private key that signs, made where there is none; Path with .key behind it. A URL needs one
+	Head   string // file to put the newest signature into; none
+	Strict bool   // Committed waits
+	// Patience is for a store that cannot be written; 5 s.
+	Patience time.Duration
+	Logger   *slog.Logger // hears of failures; nil is nobody
 	// Redact takes secrets out of a text that a caller of the profile gave. It is called by one goroutine at a time, outside the path of the
 	// call. Nil leaves texts as they are.
 	Redact func(profile, text string) string
@@ -45,10 +50,11 @@ const (
 // Store is an open record. It is safe for concurrent use. A nil Store records nothing.
 type Store struct {
 	cfg Config
-	db  *sql.DB
+	db  *database
+	key *signer
 	run string // names this process's calls
 
-	file    os.FileInfo   // the file that was opened
+	file    os.FileInfo   // the file that was opened; nil for PostgreSQL
 	probing chan struct{} // holds one element while Probe works
 
 	calls atomic.Int64
@@ -56,6 +62,7 @@ type Store struct {
 	mu       sync.Mutex
 	room     sync.Cond // signalled when the buffer was taken
 	buffer   []item
+	pending  *commit // of what is in the buffer; nil unless strict
 	closed   bool
 	waiting  int // callers that wait for room
 	stats    Stats
@@ -64,11 +71,22 @@ type Store struct {
 	wake chan struct{} // the buffer is half full
 	stop chan struct{}
 	done chan struct{}
+
+	heads chan Head // the newest for the file of Config.Head; nil where there is none
+	saved chan struct{}
 }
+
+// commit is the writing of one batch.
+type commit struct {
+	done chan struct{} // closed once it has ended
+	err  error
+}
+
+func newCommit() *commit { return &commit{done: make(chan struct{})} }
 
 // Stats says how the record is doing.
 type Stats struct {
-	Written  int64     // records committed
+	Written  int64     // records committed, signatures aside
 	Commits  int64     // batches that they came in
 	Buffered int       // records that wait now
 	Waiting  int       // calls that wait for room in the buffer now
@@ -78,75 +96,82 @@ type Stats struct {
 	Since    time.Time // when writing began to fail; zero while it does not
 }
 
-const schema = `CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, record TEXT NOT NULL, hash BLOB NOT NULL) STRICT;
-	CREATE TABLE IF NOT EXISTS probes (id INTEGER PRIMARY KEY CHECK (id = 1), at TEXT NOT NULL) STRICT`
-
-// Open opens or makes the file, readable by its owner only, with the folders to it, and starts the writer, which Close ends. The error
-// names the file.
+// Open opens or makes the store and the key, readable by their owner only, with the folders to them, and starts the writer, which Close ends. The
+// error names the store.
 func Open(cfg Config) (*Store, error) {
 	if cfg.Buffer == 0 {
 		cfg.Buffer = bufferSize
 	}
+	cfg.Patience = cmp.Or(cfg.Patience, patience)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	db, err := openFile(cfg.Path)
-	if err != nil {
-		return nil, fmt.Errorf("audit record %s: %w", cfg.Path, err)
+	if cfg.Key == "" && !IsURL(cfg.Path) {
+		cfg.Key = cfg.Path + ".key"
 	}
 	s := &Store{
-		cfg: cfg, db: db, run: newRun(), probing: make(chan struct{}, 1),
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
-	}
-	if s.file, err = os.Stat(cfg.Path); err != nil {
-		return nil, fmt.Errorf("audit record %s: %w", cfg.Path, errors.Join(bare(err), db.Close()))
+		cfg: cfg, run: newRun(), probing: make(chan struct{}, 1), wake: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.room.L = &s.mu
+	if err := s.open(); err != nil {
+		return nil, fmt.Errorf("audit record %s: %w", cfg.Path, err)
+	}
+	if cfg.Strict {
+		s.pending = newCommit()
+	}
+	if cfg.Head != "" {
+		s.heads, s.saved = make(chan Head, 1), make(chan struct{})
+		go s.keepHead()
+	}
 	go s.writer()
 	return s, nil
+}
+
+// open opens key and store and makes sure that what is there may be gone on with.
+func (s *Store) open() (err error) {
+	if s.db, err = openDatabase(s.cfg.Path, s.cfg.Strict); err != nil {
+		return err
+	}
+	if s.key, err = openKey(s.cfg.Key); err != nil {
+		return errors.Join(fmt.Errorf("key %s: %w", s.cfg.Key, err), s.db.Close())
+	}
+	if !s.db.postgres {
+		if s.file, err = os.Stat(s.cfg.Path); err != nil {
+			return errors.Join(bare(err), s.db.Close())
+		}
+	}
+	ctx, cancel := s.db.bounded(context.Background())
+	defer cancel()
+	seq, _, err := tail(ctx, s.db)
+	if err == nil && seq > 0 {
+		err = s.checkTail(ctx, s.db, seq)
+	}
+	if err == nil && s.key.fresh {
+		err = s.adopt(seq)
+	}
+	if err != nil {
+		return errors.Join(err, s.db.Close())
+	}
+	return nil
+}
+
+// adopt signs the records of a version that did not sign, with a key that is new as well.
+func (s *Store) adopt(records int64) error {
+	if records > 0 {
+		w := &batchWriter{store: s, adopting: true}
+		defer w.close()
+		if _, err := w.write(0); err != nil {
+			return err
+		}
+	}
+	s.key.fresh = false
+	return nil
 }
 
 func newRun() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
-}
-
-func openFile(path string) (*sql.DB, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, bare(err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, bare(err)
-	}
-	f.Close()
-	db, err := sql.Open("sqlite", dataSource(path))
-	if err != nil {
-		return nil, err
-	}
-	if _, err = db.Exec(schema); err == nil {
-		err = checkTail(db)
-	}
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
-}
-
-// dataSource asks for transactions that lock at once, so that processes take turns, and for a log that a killed process cannot break.
-func dataSource(path string) string {
-	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()}
-	return u.String() + "?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)" +
-		"&_pragma=cache_size(-256)" // KiB: what is only appended needs little
-}
-
-// bare is a file system error without the path, which the caller names.
-func bare(err error) error {
-	if e, ok := errors.AsType[*os.PathError](err); ok {
-		return fmt.Errorf("%s: %w", e.Op, e.Err)
-	}
-	return err
 }
 
 // Call is one call as it is known before it runs.
@@ -169,8 +194,9 @@ type Outcome struct {
 
 // Open calls are told apart by a Token.
 type Token struct {
-	n    int64
-	call Call
+	n      int64
+	call   Call
+	commit *commit // of the intent; nil unless strict
 }
 
 // Begin records the intent of a call. The call must not change its Parameters any more. It returns at once but for a full buffer.
@@ -178,9 +204,36 @@ func (s *Store) Begin(c Call) Token {
 	if s == nil {
 		return Token{}
 	}
-	t := Token{s.calls.Add(1), c}
-	s.put(item{kind: intent, n: t.n, call: c})
+	t := Token{n: s.calls.Add(1), call: c}
+	t.commit = s.put(item{kind: intent, n: t.n, call: c})
 	return t
+}
+
+// ErrUnrecorded is the cause why a call must not run in a strict store.
+var ErrUnrecorded = errors.New("the call cannot be recorded")
+
+// Committed returns nil once the intent that t stands for is committed, at once unless the store is strict. Else its error is an ErrUnrecorded, also
+// when ctx ends first: the call must not run, although its intent may yet come into the store.
+func (s *Store) Committed(ctx context.Context, t Token) error {
+	if s == nil || !s.cfg.Strict {
+		return nil
+	}
+	if t.commit == nil {
+		return fmt.Errorf("%w: the record is closed or its buffer full", ErrUnrecorded)
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case <-t.commit.done:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the wait for it ended: %w", ErrUnrecorded, context.Cause(ctx))
+	}
+	if t.commit.err != nil {
+		return fmt.Errorf("%w: %w", ErrUnrecorded, t.commit.err)
+	}
+	return nil
 }
 
 // End records the outcome of the call that Begin returned t for.
@@ -193,7 +246,8 @@ func (s *Store) End(t Token, o Outcome) {
 	s.put(item{kind: outcome, n: t.n, call: c, outcome: o})
 }
 
-func (s *Store) put(i item) {
+// put returns the commit that i will be part of; nil where it is lost or nobody may wait.
+func (s *Store) put(i item) *commit {
 	s.mu.Lock()
 	for len(s.buffer) >= s.cfg.Buffer && !s.closed && !s.stats.Failing {
 		s.waiting++
@@ -203,9 +257,10 @@ func (s *Store) put(i item) {
 	if s.closed || len(s.buffer) >= s.cfg.Buffer {
 		s.stats.Lost++
 		s.mu.Unlock()
-		return
+		return nil
 	}
 	s.buffer = append(s.buffer, i)
+	commit := s.pending
 	half := len(s.buffer) == s.cfg.Buffer/2
 	s.mu.Unlock()
 	if half {
@@ -214,6 +269,7 @@ func (s *Store) put(i item) {
 		default:
 		}
 	}
+	return commit
 }
 
 // Stats returns how the record is doing; all zero for a nil Store.
@@ -241,5 +297,11 @@ func (s *Store) Close() error {
 	}
 	s.mu.Unlock()
 	<-s.done
+	if s.saved != nil {
+		<-s.saved
+	}
 	return s.db.Close()
 }
+
+// PublicKey is the key that the store's signatures hold under.
+func (s *Store) PublicKey() ed25519.PublicKey { return s.key.public() }

@@ -39,6 +39,9 @@ func (s *Store) Probe(ctx context.Context) error {
 // inPlace finds out whether the path still leads to the file that was opened. Writing to one that was removed fails nowhere, and what is written
 // is gone with the process.
 func (s *Store) inPlace() error {
+	if s.file == nil {
+		return nil
+	}
 	now, err := os.Stat(s.cfg.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -53,15 +56,18 @@ func (s *Store) inPlace() error {
 
 // touch reads the end of the chain and commits a write.
 func (s *Store) touch(ctx context.Context) error {
+	ctx, cancel := s.db.bounded(ctx)
+	defer cancel()
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
-	if _, _, err := tail(tx); err != nil {
+	if _, _, err := tail(ctx, tx); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO probes VALUES (1, ?)`, time.Now().UTC().Format(time.RFC3339Nano)); err != nil {
+	upsert := s.db.q(`INSERT INTO probes (id, at) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET at = excluded.at`)
+	if _, err := tx.ExecContext(ctx, upsert, time.Now().UTC().Format(time.RFC3339Nano)); err != nil {
 		return err
 	}
 	return tx.Commit()

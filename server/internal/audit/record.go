@@ -152,89 +152,61 @@ func (e *encoder) value(dst []byte, profile string, v any) []byte {
 	}
 }
 
-// ChainError says where a record is not what it was when it was written, or is missing.
-type ChainError struct {
-	Seq  int64 // of the first record that does not fit
-	What string
-}
-
-func (e *ChainError) Error() string { return fmt.Sprintf("record %d: %s", e.Seq, e.What) }
-
-// Verify walks the whole chain of a file and counts its records. A break is a *ChainError. It cannot see that records are missing at the end.
-func Verify(path string) (records int64, err error) {
-	db, err := sql.Open("sqlite", dataSource(path))
-	if err != nil {
-		return 0, err
-	}
-	defer db.Close()
-	return verify(db, 0, hash{})
-}
-
-// verify walks the chain behind the record seq, whose hash is h.
-func verify(db rowQuerier, seq int64, h hash) (records int64, err error) {
-	rows, err := db.Query(`SELECT seq, record, hash FROM records WHERE seq > ? ORDER BY seq`, seq)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	var record, stored sql.RawBytes
-	var scratch []byte
-	for want := seq + 1; rows.Next(); want++ {
-		if err := rows.Scan(&seq, &record, &stored); err != nil {
-			return records, err
-		}
-		if seq != want {
-			return records, &ChainError{want, "missing"}
-		}
-		if scratch = h.chain(record, scratch); !slices.Equal(h[:], stored) {
-			return records, &ChainError{seq, "its hash is not that of its text and the record before"}
-		}
-		records++
-	}
-	return records, rows.Err()
-}
-
-// checkTail looks at the last record only, so that opening stays quick.
-func checkTail(db *sql.DB) error {
-	seq, _, err := tail(db)
-	if err != nil || seq == 0 {
-		return err
-	}
-	var before hash
-	if seq > 1 {
-		if err := scanHash(db.QueryRow(`SELECT seq, hash FROM records WHERE seq = ?`, seq-1), new(int64), &before); err != nil {
-			return &ChainError{seq - 1, "missing"}
-		}
-	}
-	_, err = verify(db, seq-1, before)
-	return err
-}
-
-type rowQuerier interface {
-	Query(query string, args ...any) (*sql.Rows, error)
-}
-
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // tail returns number and hash of the last record; 0 where there is none.
-func tail(q querier) (seq int64, h hash, err error) {
-	err = scanHash(q.QueryRowContext(context.Background(), `SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1`), &seq, &h)
+func tail(ctx context.Context, q querier) (seq int64, h hash, err error) {
+	var stored []byte
+	err = q.QueryRowContext(ctx, `SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1`).Scan(&seq, &stored)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, hash{}, nil
 	}
-	return seq, h, err
+	if err != nil {
+		return 0, hash{}, err
+	}
+	return seq, h, h.set(seq, stored)
 }
 
-func scanHash(row *sql.Row, seq *int64, h *hash) error {
-	var stored []byte
-	if err := row.Scan(seq, &stored); err != nil {
-		return err
-	}
+func (h *hash) set(seq int64, stored []byte) error {
 	if len(stored) != len(h) {
-		return &ChainError{*seq, "its hash has a wrong length"}
+		return &ChainError{seq, "its hash has a wrong length"}
 	}
 	copy(h[:], stored)
+	return nil
+}
+
+// checkTail wants the record seq, the last, to be a signature of the key that follows from the record before. A writer asks for it before it puts
+// more behind, so that nothing that was changed meanwhile is ever signed.
+func (s *Store) checkTail(ctx context.Context, q querier, seq int64) error {
+	var record, stored []byte
+	if err := q.QueryRowContext(ctx, s.db.q(`SELECT record, hash FROM records WHERE seq = ?`), seq).Scan(&record, &stored); err != nil {
+		return err
+	}
+	var before, h hash
+	if seq > 1 {
+		var prior []byte
+		err := q.QueryRowContext(ctx, s.db.q(`SELECT hash FROM records WHERE seq = ?`), seq-1).Scan(&prior)
+		if err == nil {
+			err = before.set(seq-1, prior)
+		}
+		if errors.Is(err, sql.ErrNoRows) {
+			return &ChainError{seq - 1, "missing"}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	h = before
+	if h.chain(record, nil); !slices.Equal(h[:], stored) {
+		return &ChainError{seq, "its hash is not that of its text and the record before"}
+	}
+	if s.key.fresh && !isSignature(record) { // the record of a version that did not sign
+		return nil
+	}
+	if why := checkSignature(s.key.public(), seq, before, record); why != "" {
+		return &ChainError{seq, why + "; run `openaccess-mcp audit verify`, and begin a new record, or give the key of this one with audit.key"}
+	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -34,18 +35,28 @@ func Name(host string) bool {
 
 // Foreign says why a request may not be served, empty when it may: a browser names the page's host in Origin, and the name it was rebound
 // to in Host. The answer to such a request is 403.
-func Foreign(r *http.Request) string {
+func Foreign(r *http.Request) string { return ForeignTo(r, nil, nil) }
+
+// ForeignTo is Foreign where requests may also be for other hosts, by name without a port, and from pages of other origins, such as
+// https://app.example.com.
+func ForeignTo(r *http.Request, hosts, origins []string) string {
 	host := r.Host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	if !Name(host) {
-		return "Host is not a loopback name"
+	is := func(want string) func(string) bool {
+		return func(given string) bool { return strings.EqualFold(given, want) }
 	}
-	if origin := r.Header.Get("Origin"); origin != "" {
+	if !Name(host) && !slices.ContainsFunc(hosts, is(strings.Trim(host, "[]"))) {
+		return "Host is not a name that is served here"
+	}
+	for _, origin := range r.Header.Values("Origin") {
+		if origin == "" {
+			continue
+		}
 		u, err := url.Parse(origin)
-		if err != nil || !Name(u.Hostname()) {
-			return "Origin is not a loopback name"
+		if (err != nil || !Name(u.Hostname())) && !slices.ContainsFunc(origins, is(origin)) {
+			return "Origin is not one that is served here"
 		}
 	}
 	return ""
