@@ -3,10 +3,11 @@
 // takes a call and gives back the decision together with the rule that made it.
 // Nothing here reads a file, a clock or the network.
 //
-// Start with Decide. How commands are matched against patterns is in
-// pattern.go, how a command line is read as a shell would is in shell.go, the
-// search for privilege escalation is in sudo.go, and where tunnels may listen and
-// lead is in tunnel.go.
+// Start with Decide. How a command line is taken apart as a shell would is in
+// syntax.go and words.go, which commands run others is in command.go and
+// launcher.go, how commands are matched against patterns is in pattern.go and
+// form.go, the search for privilege escalation is in sudo.go, and where tunnels
+// may listen and lead is in tunnel.go.
 package policy
 
 import (
@@ -37,9 +38,11 @@ type Rules struct {
 	// Protocols that the profile serves, of ssh, sftp, rsync, tunnel and vpn.
 	// Empty means ssh and sftp.
 	Protocols []string
-	// CommandAllowlist holds regular expressions. When it is not empty, a
-	// command must match one of them. Empty admits every command that no other
-	// rule refuses.
+	// CommandAllowlist holds regular expressions. When it is not empty, every
+	// simple command of a command line must match one of them, those in
+	// substitutions and those that other programs run included; what cannot be
+	// judged before it runs is refused. Empty admits every command that no
+	// other rule refuses.
 	CommandAllowlist []string
 	// CommandDenylist holds regular expressions; a command in which one is found
 	// is refused, whatever the allow list says. It stops mistakes, it is no
@@ -198,10 +201,7 @@ func (p *Policy) decideCommand(command string) Decision {
 	case r.admitted:
 		return Decision{Allowed: true}
 	}
-	if p.allow.found(command) {
-		return refuse("command_allowlist", "the command holds shell control characters, and no pattern matches all of it")
-	}
-	return refuse("command_allowlist", "the command matches no pattern of the allow list")
+	return refuse("command_allowlist", "%s", r.refusal)
 }
 
 func (p *Policy) decideTicket(c Call) Decision {
@@ -217,8 +217,7 @@ func (p *Policy) decideTicket(c Call) Decision {
 }
 
 // ReadOnly says whether a pattern of read_only_commands declares the command to
-// change nothing. Commands with shell control must be matched whole, as under an
-// allow list.
+// change nothing: each of its simple commands must match one, as under an allow list.
 func (p *Policy) ReadOnly(command string) bool { return p.read(command).readOnly }
 
 // SessionLimit is the longest a command or tunnel may last; 0 is no limit.
