@@ -6,8 +6,9 @@
 // Start with Decide. How a command line is taken apart as a shell would is in
 // syntax.go and words.go, which commands run others is in command.go and
 // launcher.go, how commands are matched against patterns is in pattern.go and
-// form.go, the search for privilege escalation is in sudo.go, and where tunnels
-// may listen and lead is in tunnel.go.
+// form.go, the search for privilege escalation is in sudo.go, where tunnels may
+// listen and lead is in tunnel.go, and which paths of a host transfers may touch
+// is in path.go.
 package policy
 
 import (
@@ -69,6 +70,15 @@ type Rules struct {
 	TunnelListenHosts []string
 	// MaxTunnels bounds the tunnels open at once; 0 means DefaultTunnels.
 	MaxTunnels int
+	// RemoteRoots are the absolute folders of the host that transfers may name.
+	// Empty admits all that the account may reach.
+	RemoteRoots []string
+	// RemoteDenylist holds regular expressions; a path of the host in which one
+	// is found is refused, and is left out where a whole folder is moved.
+	RemoteDenylist []string
+	// ChangeTicketFormat is a regular expression for the whole of a change
+	// ticket, where one is needed. Empty admits any text that is not blank.
+	ChangeTicketFormat string
 	// Roles that may use the profile. Calls carry no verified identity, so a
 	// role could not be enforced: Compile refuses any.
 	Roles []string
@@ -83,6 +93,7 @@ type Call struct {
 	ChangeTicket string   // blank is none
 	Listen       string   // the host that a tunnel listens on
 	Target       string   // host:port that a tunnel leads to
+	RemotePath   string   // the path of the host that a transfer names
 	Actions      []string // further names a ticket rule may use: "sftp.upload"; "ssh.sudo" goes without saying
 }
 
@@ -91,6 +102,7 @@ type Decision struct {
 	Allowed bool
 	Rule    string // the deciding rule as a profile writes it: command_denylist[0] "rm\s+-rf"
 	Reason  string // why, in words fit for the caller
+	Ticket  string // the rule that needed the change ticket of an allowed call; empty where none was needed
 }
 
 // RuleError is one rule that cannot be used.
@@ -117,6 +129,8 @@ type Policy struct {
 	targets     []address
 	listenHosts []string
 	tunnels     int
+	remote      remoteRules
+	ticket      ticketRules
 	memory      memory
 }
 
@@ -136,6 +150,8 @@ func Compile(r Rules) (*Policy, error) {
 		targets:     c.addresses("tunnel_targets", r.TunnelTargets),
 		listenHosts: c.listenHosts("tunnel_listen_hosts", r.TunnelListenHosts),
 		tunnels:     c.limit("max_tunnels", r.MaxTunnels),
+		remote:      remoteRules{c.roots("remote_roots", r.RemoteRoots), c.patterns("remote_denylist", r.RemoteDenylist)},
+		ticket:      c.format("change_ticket_format", r.ChangeTicketFormat),
 	}
 	if len(r.Roles) > 0 {
 		c.fail("roles", "roles cannot be enforced, since calls carry no verified identity", "remove them")
@@ -188,6 +204,9 @@ func (p *Policy) Decide(c Call) Decision {
 	if d := p.decideTunnel(c); !d.Allowed {
 		return d
 	}
+	if d := p.DecideRemote(c.RemotePath); !d.Allowed {
+		return d
+	}
 	return p.decideTicket(c)
 }
 
@@ -205,13 +224,18 @@ func (p *Policy) decideCommand(command string) Decision {
 }
 
 func (p *Policy) decideTicket(c Call) Decision {
-	if strings.TrimSpace(c.ChangeTicket) != "" {
-		return Decision{Allowed: true}
-	}
 	for i, name := range p.tickets {
-		if name == c.Operation || slices.Contains(c.Actions, name) || name == "ssh.sudo" && (c.Sudo || p.read(c.Command).escalates != "") {
-			return refuse(fmt.Sprintf("require_change_ticket_for[%d] %q", i, name), "%s needs a change_ticket on this profile", name)
+		if name != c.Operation && !slices.Contains(c.Actions, name) && (name != "ssh.sudo" || !c.Sudo && p.read(c.Command).escalates == "") {
+			continue
 		}
+		rule := fmt.Sprintf("require_change_ticket_for[%d] %q", i, name)
+		if strings.TrimSpace(c.ChangeTicket) == "" {
+			return refuse(rule, "%s needs a change_ticket on this profile", name)
+		}
+		if bad := p.ticket.bad(c.ChangeTicket); bad != "" {
+			return refuse("change_ticket_format", "the change_ticket cannot be one: %s", bad)
+		}
+		return Decision{Allowed: true, Ticket: rule}
 	}
 	return Decision{Allowed: true}
 }
