@@ -94,8 +94,11 @@ func (b *bounded) text() string {
 	return strings.Join(strings.Fields(strings.ToValidUTF8(b.String(), "?")), " ")
 }
 
-// ticketClient follows no redirection: only the address that the profile names is trusted.
-var ticketClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+// ticketClient follows no redirection: only the address that the profile names is trusted. It keeps no connection.
+var ticketClient = &http.Client{
+	Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 // askURL posts the question. The answer is yes by a status of 200 to 299.
 func askURL(ctx context.Context, address string, q ticketQuestion) error {
