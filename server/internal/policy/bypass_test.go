@@ -7,7 +7,7 @@ import (
 
 // bypassRules is an allow list as people write them: a few programs that read, and launchers that they need.
 var bypassRules = Rules{CommandAllowlist: []string{
-	`^(ls|cat|grep|wc|sort|echo|head|tail|df|uptime|date|test|printf|cd|git|tar|sed|systemctl|docker|ip)\b`,
+	`^(ls|cat|grep|wc|sort|echo|head|tail|df|uptime|date|test|printf|cd|git|tar|sed|systemctl|docker|ip|kubectl|rpm|dpkg)\b`,
 	`^\[ `, `^find\b`, `^xargs\b`, `^env\b`, `^timeout\b`, `^nohup\b`, `^nice\b`, `^sudo -n\b`, `^sh -c\b`, `^bash -c\b`, `^time\b`, `^eval\b`,
 	`^exec\b`, `^command\b`, `^trap\b`, `^python3 /opt/app/report\.py$`, `^awk\b`, `^vi\b`, `^less\b`, `^ssh\b`, `^su\b`, `^perl\b`, `^busybox\b`,
 	`^setsid\b`, `^stdbuf\b`, `^read\b`, `^export\b`, `^alias\b`, `^source\b`, `^\. `, `^set\b`, `^unset\b`, `^chroot\b`, `^watch\b`, `^script\b`,
@@ -76,6 +76,9 @@ var bypasses = []string{
 	"ls\x00reboot", "ls\x00;reboot", "ls \xff;reboot", "l\xc0\xb3;reboot", "ls\u00a0reboot", "ls\u2028reboot", "ls\u2003x", "ls \u202ereboot", "l\u200bs", "ls\u0085reboot", "ls\x1b[A;reboot", "ls\x7f", "\ufeffls", "ls\x08\x08reboot", "ｌｓ", "ls；reboot;reboot", "lѕ", "ls \ufffd",
 	// what cannot be read
 	"ls 'a", `ls "a`, "ls $(", "ls `", "ls (", "ls )", "ls {", "ls }; reboot", "ls \\", "if", "ls |", "ls &&", "case", "ls $((", "ls ${", "", " ", "\n", "# reboot", "ls 'a\\'' ; reboot '", `ls "a\"; reboot \"b"`, "ls {a,b}",
+	strings.Repeat("(", 16000), strings.Repeat("$(", 8000), strings.Repeat("if ", 5000), strings.Repeat("{ ", 8000), strings.Repeat("! ", 8000), strings.Repeat("${x:-", 2700), strings.Repeat("\"$(", 5000),
+	strings.Repeat("case x in x) ", 1200), strings.Repeat("$((", 5000), strings.Repeat("`\\", 5000), strings.Repeat("(", 6000) + "reboot" + strings.Repeat(")", 6000), strings.Repeat("ls|", 5000) + "reboot", strings.Repeat("a && ", 3000) + "reboot",
+	`sh -c 'rm -f /tmp/"$@"' x /etc /etc`, `rm -f /tmp/"$@"`, `rm -f /tmp/"${@}"`, `rm -f /tmp/"${x-$@}"`, `tar cf "x$y" .`, "kubectl --kubeconfig /tmp/x get pods", "kubectl get pods --kubeconfig=/tmp/x", "rpm -i x.rpm", "rpm -q --pipe reboot", "rpm --eval '%(reboot)'",
 	strings.Repeat("(", 20000), strings.Repeat("$(", 9000), strings.Repeat("ls;", 9000) + "reboot", strings.Repeat("eval ", 20) + "ls",
 }
 
@@ -110,7 +113,7 @@ var everyday = []string{
 	`find . -name x -exec ls -l {} \;`, "find . -type f -exec grep -l x {} +", "find /var -print0 | xargs -0 ls", "find /var/log -name x | head", `find . -exec sh -c 'ls' \;`, `find . \( -name a -o -name b \) -print`,
 	"git status", "git log --oneline -5", "git -C /srv/app diff HEAD~1", "git --no-pager show HEAD:x", "tar tzf x.tgz", "tar czf x.tgz /etc/hosts", "tar -czf x.tgz logs/*.log", "tar -xzf x.tgz -C /tmp", "sed -n 5p x", "sed -n '1,5p' x", "sed 's/a/b/g' x", "sed -e 's|a|b|' -e 2d x",
 	"systemctl status nginx", "systemctl restart nginx.service", "docker ps -a", "docker logs --tail 5 app", "ip addr", "ip -br link show", "printf '%s\\n' a b", "test -f x && ls", "[ -d /tmp ] && ls", "python3 /opt/app/report.py", "rm -f /tmp/x.lock", "sort -u x", "date +%s",
-	"date -u '+%Y-%m-%d %H:%M'", "tail -n 100 /var/log/syslog | grep -i error | sort | head -20", "echo a >&2", "ls 3>&1", "ls 2>&-",
+	"date -u '+%Y-%m-%d %H:%M'", "tail -n 100 /var/log/syslog | grep -i error | sort | head -20", "echo a >&2", "kubectl get pods -n x", "rpm -qi bash", "dpkg -l bash", "ls 3>&1", "ls 2>&-",
 }
 
 func TestEverydayCommands(t *testing.T) {

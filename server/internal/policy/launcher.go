@@ -54,7 +54,7 @@ func init() { // the readers use the map themselves
 		"git":        git,
 		"docker":     subcommands("ps", "images", "logs", "inspect", "stats", "version", "info", "top", "port", "diff", "history", "events", "start", "stop", "restart"),
 		"podman":     subcommands("ps", "images", "logs", "inspect", "stats", "version", "info", "top", "port", "diff", "history", "events", "start", "stop", "restart"),
-		"kubectl":    subcommands("get", "describe", "logs", "top", "version", "explain", "api-resources", "rollout", "scale"),
+		"kubectl":    kubectl,
 		"ip":         ip,
 		"systemctl":  systemctl,
 		"journalctl": without("-M", "--machine", "--root", "--image"),
@@ -63,8 +63,7 @@ func init() { // the readers use the map themselves
 		"openssl":    without("-engine", "-provider", "-provider-path", "-config"),
 		"rg":         without("--pre", "--hostname-bin"),
 		"dpkg":       subcommands("-l", "-L", "-s", "-S", "--list", "--listfiles", "--status", "--search"),
-		"rpm": without("--pipe", "--eval", "-E", "-D", "--define", "--root", "--load", "--rcfile", "--macros", "-i", "-U", "-F", "--install", "--upgrade",
-			"--freshen", "--import", "--initdb", "--rebuilddb", "-e", "--erase", "--reinstall"),
+		"rpm":        rpm,
 	}
 	for _, shell := range []string{"sh", "bash", "dash", "ash", "ksh", "ksh93", "zsh"} {
 		launchers[shell] = shellWord
@@ -268,6 +267,29 @@ func subcommands(safe ...string) func(*simple, int) ([]simple, error) {
 	}
 }
 
+var (
+	kubectlSafe    = subcommands("get", "describe", "logs", "top", "version", "explain", "api-resources", "rollout", "scale")
+	kubectlOptions = without("--kubeconfig", "--cache-dir", "--profile-output", "-s", "--server")
+)
+
+// kubectl admits what looks and scales, with the host's own configuration.
+func kubectl(s *simple, depth int) ([]simple, error) {
+	if _, err := kubectlSafe(s, depth); err != nil {
+		return nil, err
+	}
+	return kubectlOptions(s, depth)
+}
+
+var rpmOptions = without("--pipe", "--eval", "-E", "-D", "--define", "--root", "--load", "--rcfile", "--macros")
+
+// rpm admits queries.
+func rpm(s *simple, depth int) ([]simple, error) {
+	if len(s.args) == 0 || !strings.HasPrefix(s.args[0].text, "-q") && s.args[0].text != "--query" && s.args[0].text != "--version" {
+		return nil, errors.New("rpm may run the scripts of packages")
+	}
+	return rpmOptions(s, depth)
+}
+
 // git admits the subcommands that read a repository. Its configuration on the host counts all the same.
 func git(s *simple, depth int) ([]simple, error) {
 	if len(s.args) > 1 && s.args[0].fixed() && s.args[0].text == "-C" && s.args[1].fixed() {
@@ -296,8 +318,8 @@ func tar(s *simple, depth int) ([]simple, error) {
 		return nil, fmt.Errorf("tar %s can run what it is given", s.args[0].text)
 	}
 	for _, w := range s.args {
-		if strings.Contains(w.text, ":") {
-			return nil, fmt.Errorf("tar takes %s for a file on another host", w.source)
+		if strings.Contains(w.text, ":") || !w.static && strings.Contains(w.source, "$") {
+			return nil, fmt.Errorf("tar may take %s for a file on another host", w.source)
 		}
 	}
 	return tarBanned(s, depth)

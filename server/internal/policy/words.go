@@ -69,9 +69,9 @@ func (r *reader) part(p syntax.WordPart, w *word, double bool) {
 	case *syntax.DblQuoted:
 		r.double(p, w)
 	case *syntax.ParamExp:
-		r.parameter(p)
+		many := r.parameter(p)
 		w.static = false
-		w.splits = w.splits || !double
+		w.splits = w.splits || many || !double
 	case *syntax.CmdSubst:
 		if p.Backquotes || p.TempFile || p.ReplyVar {
 			r.refuse("it holds backquotes or a substitution that not every shell knows; write $(…)")
@@ -143,26 +143,27 @@ func (r *reader) double(p *syntax.DblQuoted, w *word) {
 	}
 }
 
-// parameter admits the expansions that every shell knows, and that set nothing.
-func (r *reader) parameter(p *syntax.ParamExp) {
+// parameter admits the expansions that every shell knows, and that set nothing. many says that it may become several words even in quotes.
+func (r *reader) parameter(p *syntax.ParamExp) (many bool) {
 	plain := p.Param != nil && p.NestedParam == nil && p.Flags == nil && p.Index == nil && p.Slice == nil && p.Repl == nil && p.Names == 0 &&
 		len(p.Modifiers) == 0 && !p.Excl && !p.Width && !p.IsSet && p.Split == 0 && p.GlobSubst == 0 && p.RcExpand == 0
 	if !plain {
 		r.refuse("it holds an expansion that not every shell knows: %s", r.source(p))
-		return
+		return false
 	}
+	many = p.Param.Value == "@"
 	if p.Exp == nil {
-		return
+		return many
 	}
 	switch p.Exp.Op {
 	case syntax.AlternateUnset, syntax.AlternateUnsetOrNull, syntax.DefaultUnset, syntax.DefaultUnsetOrNull, syntax.ErrorUnset, syntax.ErrorUnsetOrNull,
 		syntax.RemSmallPrefix, syntax.RemLargePrefix, syntax.RemSmallSuffix, syntax.RemLargeSuffix:
 	default:
 		r.refuse("it holds an expansion that sets a variable or that not every shell knows: %s", r.source(p))
-		return
+		return many
 	}
 	if p.Exp.Word == nil {
-		return
+		return many
 	}
 	for _, part := range p.Exp.Word.Parts {
 		switch part := part.(type) {
@@ -171,9 +172,12 @@ func (r *reader) parameter(p *syntax.ParamExp) {
 				r.refuse("it holds quotes inside ${…}, which shells read differently")
 			}
 		case *syntax.ParamExp, *syntax.CmdSubst:
-			r.part(part, &word{}, true)
+			var inner word
+			r.part(part, &inner, true)
+			many = many || inner.splits
 		default:
 			r.refuse("it holds quotes inside ${…}, which shells read differently")
 		}
 	}
+	return many
 }
