@@ -104,26 +104,38 @@ func TestPathEscapes(t *testing.T) {
 		t.Helper()
 		attempts++
 		a["profile_id"] = "fake"
-		if e := c.call(tool, a); e.Success {
+		if e := c.call(tool, a); e.Success && !f.arrivedInside(a) {
 			t.Errorf("%s %+v succeeds: %+v", tool, a, e.Data)
 		}
-		f.unharmed(t)
 	}
 	for _, local := range localEscapes(f.dir) {
 		try("sftp_transfer", args{"direction": "upload", "local_path": local, "remote_path": "/in/got"})
 		try("sftp_transfer", args{"direction": "download", "local_path": local + "/new", "remote_path": "/in/file"})
-		try("rsync_sync", args{"direction": "push", "source": filepath.Dir(local + "x"), "dest": "/in/nowhere/got", "dry_run": false, "engine": "sftp", "include": []any{"nothing"}, "exclude": []any{"*"}, "change_ticket": "", "plan_id": "none"})
+		try("rsync_sync", args{"direction": "push", "source": filepath.Dir(local + "x"), "dest": "/in/nowhere/got", "dry_run": false, "engine": "sftp", "include": []any{"nothing"}, "exclude": []any{"*"}, "plan_id": "none"})
+		f.unharmed(t)
 	}
 	for _, remote := range remoteEscapes {
 		try("sftp_transfer", args{"direction": "upload", "local_path": filepath.Join(f.dir, "in/file"), "remote_path": remote})
 		try("sftp_transfer", args{"direction": "download", "local_path": filepath.Join(f.dir, "in/got"), "remote_path": remote})
 		try("sftp_transfer", args{"direction": "upload", "local_path": filepath.Join(f.dir, "in/tree/sub"), "remote_path": remote, "recursive": true})
 		try("rsync_sync", args{"direction": "push", "source": filepath.Join(f.dir, "in/tree/sub"), "dest": remote, "dry_run": false})
+		f.unharmed(t)
 	}
 	t.Logf("%d local and %d remote paths, %d attempts", len(localEscapes(f.dir)), len(remoteEscapes), attempts)
 	if n := len(localEscapes(f.dir)) + len(remoteEscapes); n < 60 {
 		t.Errorf("%d paths, want at least 60", n)
 	}
+}
+
+// arrivedInside says whether a download went to a file of the local root: a name that only looks like a way out is a name like any other.
+func (f *fixture) arrivedInside(a args) bool {
+	name, _ := a["local_path"].(string)
+	root, err := filepath.EvalSymlinks(filepath.Join(f.dir, "in"))
+	if err != nil || a["direction"] != "download" || a["remote_path"] != "/in/file" {
+		return false
+	}
+	real, err := filepath.EvalSymlinks(name)
+	return err == nil && strings.HasPrefix(real, root+string(filepath.Separator))
 }
 
 // unharmed finds what an escape would have left: outside files that have changed or come, or their text inside.
@@ -136,7 +148,7 @@ func (f *fixture) unharmed(t *testing.T) {
 			}
 			top, _, _ := strings.Cut(name, "/")
 			text, err := fs.ReadFile(files, name)
-			outside := top == "out" || top == "inside" || strings.Contains(name, ".ssh/") || strings.Contains(name, "denied")
+			outside := top == "out" || root == "the host" && (top == "inside" || strings.Contains(name, ".ssh/") || strings.Contains(name, "denied"))
 			if err == nil && (top == "in" || outside) && (string(text) == secretText) != outside {
 				t.Errorf("%s has %s with %q", root, name, text)
 			}
