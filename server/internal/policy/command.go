@@ -21,7 +21,7 @@ func command(words []word, files []string, depth int) (simple, error) {
 	case !plainName.MatchString(name.text):
 		return simple{}, fmt.Errorf("%q is not a plain name of a command", name.text)
 	case slices.Contains(strings.Split(name.text, "/"), ".."):
-		return simple{}, fmt.Errorf("the command %s is named through ..", name.text)
+		return simple{}, fmt.Errorf("two dots lead up in the name of the command %s", name.text)
 	}
 	s := simple{name: name.text, args: words[1:], files: files}
 	s.text, s.split = joined(s.name, s.args)

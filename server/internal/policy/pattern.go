@@ -77,11 +77,6 @@ func (p pattern) spells(s *simple) bool {
 	return true
 }
 
-// found says whether any pattern occurs in the command.
-func (ps patterns) found(command string) bool {
-	return slices.ContainsFunc(ps, func(p pattern) bool { return p.find.MatchString(command) })
-}
-
 // search returns the rule of the first pattern found in the command, or in what
 // is left of it without quotes and backslashes or with runs of blanks made one,
 // so that a stray quote is not enough to slip by.

@@ -39,7 +39,7 @@ func (b *Bounds) resolve(client *sftp.Client, name string) (string, error) {
 		name = login + "/" + name
 	}
 	if slices.Contains(strings.Split(name, "/"), "..") {
-		return "", &Error{Kind: Refused, Path: name, Err: errors.New("the path on the host holds ..")}
+		return "", &Error{Kind: Refused, Path: name, Err: errors.New("the path on the host leads up by two dots")}
 	}
 	real, err := follow(client, name)
 	if err != nil {
