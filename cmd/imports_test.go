@@ -16,6 +16,7 @@ var only = []struct {
 	why      string
 }{
 	{"github.com/mark3labs/mcp-go/", []string{"server", "server/gateway", "loadgen/driver"}, "one place for each side of the protocol"},
+	{"mvdan.cc/sh/", []string{"server/internal/policy"}, "one place reads shell"},
 	{"golang.org/x/crypto/ssh", []string{"server/internal/pool", "server/internal/remote", "server/internal/profile", "server/internal/secret",
 		"loadgen/driver", "fakessh"}, "SSH is behind the pool"},
 	{"golang.org/x/crypto/ssh/", []string{"server/internal/profile", "server/internal/secret", "fakessh"}, "SSH is behind the pool"},

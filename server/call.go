@@ -14,6 +14,7 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/policy"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/profile"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/remote"
 )
 
 // call is one tool call on its way: parameters, then policy, admission and the remote work. Tools use it through handle.
@@ -24,7 +25,8 @@ type call struct {
 	identity *access.Identity // nil where callers need none
 	profile  *profile.Profile
 	policy   *policy.Policy
-	bytes    int64 // payload moved, for the metrics
+	ctx      context.Context // of the call, for what authorize asks others
+	bytes    int64           // payload moved, for the metrics
 	reporter *progress
 }
 
@@ -35,7 +37,7 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 	return func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		start := time.Now()
 		s.calls.Add(1)
-		c := &call{s: s, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}, identity: access.From(ctx), reporter: s.newProgress(ctx, req)}
+		c := &call{s: s, ctx: ctx, params: params{args: req.GetArguments()}, metadata: Metadata{Actor: s.actor(ctx)}, identity: access.From(ctx), reporter: s.newProgress(ctx, req)}
 		c.metadata.Caller = c.str("caller")
 		recorded := c.begin(operation, start)
 		defer recorded.end() // also when fn panics
@@ -92,10 +94,30 @@ func (c *call) authorize(id string, want policy.Call) error {
 	if c.policy, err = c.s.policies.of(c.profile); err != nil {
 		return err
 	}
-	if d := c.policy.Decide(want); !d.Allowed {
-		return &callError{CodePolicyViolation, fmt.Sprintf("refused by rule %s of profile %s: %s", d.Rule, id, d.Reason)}
+	d := c.policy.Decide(want)
+	if !d.Allowed {
+		return c.refused(d)
 	}
-	return nil
+	return c.checkTicket(want, d)
+}
+
+// refused is the error of a call that the policy refuses.
+func (c *call) refused(d policy.Decision) error {
+	return &callError{CodePolicyViolation, fmt.Sprintf("refused by rule %s of profile %s: %s", d.Rule, c.metadata.ProfileID, d.Reason)}
+}
+
+// bounds hold a transfer inside what the policy admits of the host; nil where it admits everything.
+func (c *call) bounds() *remote.Bounds {
+	if !c.policy.RulesRemote() {
+		return nil
+	}
+	judge := func(name string) error {
+		if d := c.policy.DecideRemote(name); !d.Allowed {
+			return c.refused(d)
+		}
+		return nil
+	}
+	return &remote.Bounds{Roots: c.policy.RemoteRoots(), Judge: judge, Some: c.policy.DeniesRemote()}
 }
 
 // admit resolves the target and waits for a slot under the limits of the profile and of the server. leave gives the slot back.

@@ -60,6 +60,9 @@ func rules(p *profile.Profile) policy.Rules {
 		TunnelTargets:          p.Policy.TunnelTargets,
 		TunnelListenHosts:      p.Policy.TunnelListenHosts,
 		MaxTunnels:             p.Policy.MaxTunnels,
+		RemoteRoots:            p.Policy.RemoteRoots,
+		RemoteDenylist:         p.Policy.RemoteDenylist,
+		ChangeTicketFormat:     p.Policy.ChangeTicketFormat,
 	}
 }
 
@@ -69,5 +72,5 @@ func validateRules(p *profile.Profile) (mistakes []profile.FieldError) {
 	for _, e := range policy.Mistakes(err) {
 		mistakes = append(mistakes, profile.FieldError{Field: "policy." + e.Field, Message: e.Message, Remedy: e.Remedy})
 	}
-	return mistakes
+	return append(mistakes, checkTicketCheck(p)...)
 }

@@ -126,7 +126,7 @@ func syncDirectories(ctx context.Context, c *call) (*SyncData, error) {
 		return nil, &callError{code, err.Error()}
 	}
 	defer local.Close()
-	sc.sync.Local = local
+	sc.sync.Local, sc.sync.Bounds = local, c.bounds()
 	if sc.direction == "push" && !sc.dryRun {
 		defer c.s.responses.write(sc.profileID)()
 	}
@@ -220,7 +220,7 @@ func (p *params) strings(name string) []string {
 // wanted is what the policy is asked. A dry run changes nothing: it asks neither for the direction nor for the deletion, so that nobody
 // needs a ticket to see what the ticket would be for.
 func (c *syncCall) wanted() policy.Call {
-	want := policy.Call{Operation: "rsync.sync", Protocol: "rsync", ChangeTicket: c.ticket}
+	want := policy.Call{Operation: "rsync.sync", Protocol: "rsync", ChangeTicket: c.ticket, RemotePath: c.remotePath}
 	if c.dryRun {
 		return want
 	}

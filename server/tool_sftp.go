@@ -25,7 +25,8 @@ type TransferData struct {
 	ResumedFrom      int64             `json:"resumed_from,omitempty" jsonschema:"bytes that an earlier transfer had left and that were kept"`
 	Checksum         string            `json:"checksum,omitempty" jsonschema:"SHA-256 of the one local file's bytes, as sha256:<hex>"`
 	Verified         bool              `json:"verified" jsonschema:"the remote copies were read again and have the same SHA-256"`
-	Status           string            `json:"status" jsonschema:"completed, or partial where something of a directory was not moved"`
+	Status           string            `json:"status" jsonschema:"completed, partial where something of a directory was not moved, or planned by a dry run"`
+	DryRun           bool              `json:"dry_run,omitempty" jsonschema:"nothing was moved; files and bytes are what an upload would move"`
 	Failed           []TransferProblem `json:"failed,omitempty" jsonschema:"what was not moved, at most 100 of it"`
 	FailedCount      int               `json:"failed_count,omitempty"`
 	Untried          int               `json:"untried,omitempty" jsonschema:"entries that were not begun"`
@@ -66,6 +67,7 @@ func (s *Server) transferTool() mcpserver.ServerTool {
 			mcp.WithString("mode", mcp.Description("permission bits of the destination's files in octal, such as 0644; the source's by default")),
 			mcp.WithInteger("bandwidth_limit_kbps", mcp.Description("at most so many times 1024 bytes a second; 0 is no limit"),
 				mcp.DefaultNumber(0), mcp.Min(0), mcp.Max(maxBandwidth)),
+			mcp.WithBoolean("dry_run", mcp.Description("check profile, policy and local path, contact nobody"), mcp.DefaultBool(false)),
 			mcp.WithString("change_ticket", mcp.Description("ticket that allows the change, where the profile asks for one")),
 			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
 			mcp.WithOutputSchema[Envelope[TransferData]](),
@@ -91,7 +93,7 @@ func transfer(ctx context.Context, c *call) (*TransferData, error) {
 		CreateDirs: c.boolean(true, "create_dirs"),
 		Mode:       c.fileMode("mode"),
 	}
-	ticket := c.str("change_ticket")
+	ticket, dryRun := c.str("change_ticket"), c.boolean(false, "dry_run")
 	if strings.ContainsRune(remotePath, 0) || !file.Recursive && strings.HasSuffix(remotePath, "/") {
 		c.fail("remote_path must name a file, or a directory with recursive")
 	}
@@ -99,7 +101,7 @@ func transfer(ctx context.Context, c *call) (*TransferData, error) {
 		return nil, err
 	}
 	want := policy.Call{
-		Operation: "sftp.transfer", Protocol: "sftp", ChangeTicket: ticket, Actions: []string{"sftp." + string(direction)},
+		Operation: "sftp.transfer", Protocol: "sftp", ChangeTicket: ticket, RemotePath: remotePath, Actions: []string{"sftp." + string(direction)},
 	}
 	if err := c.authorize(id, want); err != nil {
 		return nil, err
@@ -113,6 +115,10 @@ func transfer(ctx context.Context, c *call) (*TransferData, error) {
 		return nil, &callError{code, err.Error()}
 	}
 	defer file.Local.Close()
+	file.Bounds = c.bounds()
+	if dryRun {
+		return plannedTransfer(ctx, file)
+	}
 	if direction == remote.Upload {
 		defer c.s.responses.write(id)()
 	}
@@ -142,6 +148,20 @@ func transfer(ctx context.Context, c *call) (*TransferData, error) {
 		data.Status, data.Verified = "partial", false
 	}
 	return data, err
+}
+
+// plannedTransfer says what a transfer would do, as far as this machine alone tells.
+func plannedTransfer(ctx context.Context, file remote.File) (*TransferData, error) {
+	data := &TransferData{Direction: string(file.Direction), LocalPath: file.Local.Full, RemotePath: file.Remote, Status: "planned", DryRun: true}
+	if file.Direction != remote.Upload {
+		return data, nil
+	}
+	found, err := file.Local.Survey(ctx, file.Recursive)
+	if err != nil {
+		return nil, err
+	}
+	data.Files, data.Directories, data.Symlinks, data.BytesTransferred = found.Files, found.Dirs, found.Links, found.Bytes
+	return data, nil
 }
 
 // maxBandwidth is the highest bandwidth limit in kB/s: a terabyte.

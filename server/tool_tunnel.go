@@ -27,13 +27,15 @@ type TunnelData struct {
 	ListenPort int    `json:"listen_port"`
 	Target     string `json:"target,omitempty" jsonschema:"host:port it leads to; absent for dynamic tunnels"`
 	ExpiresAt  string `json:"expires_at" jsonschema:"when it closes by itself, RFC 3339"`
-	Status     string `json:"status" jsonschema:"open"`
+	Status     string `json:"status" jsonschema:"open, or planned by a dry run"`
+	DryRun     bool   `json:"dry_run,omitempty" jsonschema:"nothing was opened; tunnel_id is empty"`
 }
 
 // TunnelClosedData is what tunnel_close answers.
 type TunnelClosedData struct {
 	TunnelID string `json:"tunnel_id"`
-	Status   string `json:"status" jsonschema:"closed"`
+	Status   string `json:"status" jsonschema:"closed, or planned by a dry run"`
+	DryRun   bool   `json:"dry_run,omitempty" jsonschema:"nothing was closed; the figures are those of now"`
 	BytesIn  int64  `json:"bytes_in" jsonschema:"bytes carried from those who connected to the target"`
 	BytesOut int64  `json:"bytes_out" jsonschema:"bytes carried from the target to those who connected"`
 	Total    int64  `json:"connections_total"`
@@ -89,6 +91,7 @@ func (s *Server) tunnelCreateTool() mcpserver.ServerTool {
 			mcp.WithInteger("target_port", mcp.Description("its port"), mcp.Min(1), mcp.Max(65535)),
 			mcp.WithNumber("ttl_seconds", mcp.Description("the tunnel closes after this, or sooner where the profile's max_session_seconds says so"),
 				mcp.DefaultNumber(defaultTTL), mcp.Min(1), mcp.Max(maxTTL)),
+			mcp.WithBoolean("dry_run", mcp.Description("check profile and policy, open nothing"), mcp.DefaultBool(false)),
 			mcp.WithString("change_ticket", mcp.Description("ticket that allows the change, where the profile asks for one")),
 			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
 			mcp.WithOutputSchema[Envelope[TunnelData]](),
@@ -104,6 +107,7 @@ func (s *Server) tunnelCloseTool() mcpserver.ServerTool {
 		Tool: mcp.NewTool("tunnel_close",
 			mcp.WithDescription("Close a tunnel that you opened. Connections in it get two seconds to end."),
 			mcp.WithString("tunnel_id", mcp.Required(), mcp.Description("as tunnel_create or tunnel_list names it")),
+			mcp.WithBoolean("dry_run", mcp.Description("check tunnel and policy, close nothing"), mcp.DefaultBool(false)),
 			mcp.WithString("change_ticket", mcp.Description("ticket that allows the change, where the profile asks for one")),
 			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
 			mcp.WithOutputSchema[Envelope[TunnelClosedData]](),
@@ -131,7 +135,7 @@ func createTunnel(ctx context.Context, c *call) (*TunnelData, error) {
 	id := c.required("profile_id")
 	spec := c.tunnelSpec()
 	ttl := time.Duration(c.number(defaultTTL, 1, maxTTL, "ttl_seconds") * float64(time.Second))
-	ticket := c.str("change_ticket")
+	ticket, dryRun := c.str("change_ticket"), c.boolean(false, "dry_run")
 	if err := c.done(); err != nil {
 		return nil, err
 	}
@@ -146,6 +150,12 @@ func createTunnel(ctx context.Context, c *call) (*TunnelData, error) {
 	}
 	if limit := c.policy.SessionLimit(); limit > 0 {
 		ttl = min(ttl, limit)
+	}
+	if dryRun {
+		return &TunnelData{
+			TunnelType: string(spec.Kind), ListenHost: spec.ListenHost, ListenPort: spec.ListenPort, Target: want.Target,
+			ExpiresAt: time.Now().Add(ttl).UTC().Format(time.RFC3339), Status: "planned", DryRun: true,
+		}, nil
 	}
 	ctx, cancel := c.deadline(ctx, createTimeout)
 	defer cancel()
@@ -215,7 +225,7 @@ func (c *call) host(text, name string) {
 
 func closeTunnel(_ context.Context, c *call) (*TunnelClosedData, error) {
 	id := c.required("tunnel_id")
-	ticket := c.str("change_ticket")
+	ticket, dryRun := c.str("change_ticket"), c.boolean(false, "dry_run")
 	if err := c.done(); err != nil {
 		return nil, err
 	}
@@ -230,6 +240,10 @@ func closeTunnel(_ context.Context, c *call) (*TunnelClosedData, error) {
 	want := policy.Call{Operation: "tunnel.close", Protocol: "tunnel", ChangeTicket: ticket}
 	if err := c.authorize(t.profileID, want); err != nil && !errors.Is(err, profile.ErrNotFound) { // a tunnel may outlive its profile
 		return nil, err
+	}
+	if dryRun {
+		now := t.Status()
+		return &TunnelClosedData{TunnelID: id, Status: "planned", DryRun: true, BytesIn: now.BytesIn, BytesOut: now.BytesOut, Total: now.Total}, nil
 	}
 	c.s.tunnels.end(t)
 	end := t.Status()

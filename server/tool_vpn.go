@@ -16,7 +16,8 @@ import (
 // VPNData is what vpn_wireguard_toggle answers.
 type VPNData struct {
 	PeerID        string `json:"peer_id"`
-	Status        string `json:"status" jsonschema:"up or down"`
+	Status        string `json:"status" jsonschema:"up or down; what it is now, where dry_run is set"`
+	DryRun        bool   `json:"dry_run,omitempty" jsonschema:"nothing was changed"`
 	Interface     string `json:"interface,omitempty" jsonschema:"name of the network interface, or userspace for a network stack inside the server"`
 	IPAddress     string `json:"ip_address,omitempty" jsonschema:"this end's first address in the tunnel"`
 	LastHandshake string `json:"last_handshake,omitempty" jsonschema:"when the peer last answered a handshake, RFC 3339"`
@@ -30,6 +31,7 @@ func (s *Server) vpnTool() mcpserver.ServerTool {
 			mcp.WithString("profile_id", mcp.Required(), mcp.Description("profile that defines the peer, see profile_list")),
 			mcp.WithString("peer_id", mcp.Required(), mcp.Description("id of the peer in the profile's vpn.peers")),
 			mcp.WithString("action", mcp.Required(), mcp.Description("up or down; a peer that is so already stays so"), mcp.Enum("up", "down")),
+			mcp.WithBoolean("dry_run", mcp.Description("check profile, policy and peer, change nothing"), mcp.DefaultBool(false)),
 			mcp.WithString("change_ticket", mcp.Description("ticket that allows the change, where the profile asks for one")),
 			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
 			mcp.WithOutputSchema[Envelope[VPNData]](),
@@ -42,7 +44,7 @@ func (s *Server) vpnTool() mcpserver.ServerTool {
 
 func toggleVPN(ctx context.Context, c *call) (*VPNData, error) {
 	id, peerID, action := c.required("profile_id"), c.required("peer_id"), c.required("action")
-	ticket := c.str("change_ticket")
+	ticket, dryRun := c.str("change_ticket"), c.boolean(false, "dry_run")
 	if action != "up" && action != "down" && action != "" {
 		c.fail("action must be up or down, not %q", action)
 	}
@@ -51,6 +53,9 @@ func toggleVPN(ctx context.Context, c *call) (*VPNData, error) {
 	}
 	if err := c.authorize(id, policy.Call{Operation: "vpn.wireguard_toggle", Protocol: "vpn", ChangeTicket: ticket}); err != nil {
 		return nil, err
+	}
+	if dryRun {
+		return c.plannedVPN(ctx, id, peerID)
 	}
 	ctx, cancel := c.deadline(ctx, maxTimeout)
 	defer cancel()
@@ -66,6 +71,19 @@ func toggleVPN(ctx context.Context, c *call) (*VPNData, error) {
 		return nil, err
 	}
 	return vpnData(peerID, status), nil
+}
+
+// plannedVPN finds the peer with its keys and says what it is now.
+func (c *call) plannedVPN(ctx context.Context, id, peerID string) (*VPNData, error) {
+	up := c.s.vpn.IsUp(id + "/" + peerID)
+	if _, err := c.s.profiles.WireGuard(ctx, id, peerID); err != nil && !up {
+		return nil, err
+	}
+	data := &VPNData{PeerID: peerID, Status: "down", DryRun: true}
+	if up {
+		data.Status = "up"
+	}
+	return data, nil
 }
 
 func vpnData(peerID string, s vpn.Status) *VPNData {

@@ -11,30 +11,70 @@ import (
 type pattern struct {
 	rule string         // command_denylist[0] "rm\s+-rf"
 	find *regexp.Regexp // leftmost-first, as the author expects
-	span *regexp.Regexp // leftmost-longest, to see whether it can cover a whole command
-}
-
-func (p pattern) covers(command string) bool {
-	loc := p.span.FindStringIndex(command)
-	return loc != nil && loc[0] == 0 && loc[1] == len(command)
+	form                // only of lists that admit
 }
 
 type patterns []pattern
 
-// found says whether any pattern occurs in the command.
-func (ps patterns) found(command string) bool {
-	return slices.ContainsFunc(ps, func(p pattern) bool { return p.find.MatchString(command) })
+// admission is what a list says of one simple command.
+type admission struct {
+	rule   string // that admits it; or empty
+	reason string // why none does
 }
 
-// admit says whether a pattern allows the command: a plain one by being found in
-// it, one with shell control only by covering it from end to end. So `^ls\b`
-// admits "ls -la" and not "ls; reboot", while `^ls.*` admits both: who writes
-// `.*` at the end admits whatever a shell makes of it.
-func (ps patterns) admit(command string) bool {
-	if !hasControl(command) {
-		return ps.found(command)
+// admit judges a simple command, not those that it runs. spelled says that the pattern spells out all of it, so that those need no rule of
+// their own.
+func (ps patterns) admit(s *simple) (a admission, spelled bool) {
+	if i := slices.IndexFunc(ps, func(p pattern) bool { return p.spells(s) }); i >= 0 {
+		return admission{rule: ps[i].rule}, true
 	}
-	return slices.ContainsFunc(ps, func(p pattern) bool { return p.covers(command) })
+	i := slices.IndexFunc(ps, func(p pattern) bool { return p.matches(s) })
+	switch {
+	case i < 0 && s.name == "" && len(s.files) > 0:
+		return admission{reason: "no pattern spells out the redirection"}, false
+	case i < 0:
+		return admission{reason: "it matches no pattern"}, false
+	case s.risk != "":
+		return admission{reason: s.risk + ", and no pattern spells out the whole command"}, false
+	case len(s.files) > 0:
+		return admission{reason: "it redirects to or from a file, and no pattern spells out the whole command with the redirection"}, false
+	}
+	return admission{rule: ps[i].rule}, false
+}
+
+// exact gives the rule of a pattern that is this very command line and nothing else.
+func (ps patterns) exact(command string) string {
+	for _, p := range ps {
+		if p.exact != "" && p.exact == command {
+			return p.rule
+		}
+	}
+	return ""
+}
+
+// matches says whether the pattern is found in the command, also where every expansion is a word of its own, as a shell could make it. A \b
+// that ends the command's name in the pattern ends it in the command: `^ls\b` does not admit "ls-evil".
+func (p pattern) matches(s *simple) bool {
+	if s.name == "" || p.lines && strings.Contains(s.text, "\n") || !p.find.MatchString(s.text) || s.split != "" && !p.find.MatchString(s.split) {
+		return false
+	}
+	if p.whole == nil || !strings.ContainsAny(s.name, nameMarks) {
+		return true
+	}
+	return p.whole.MatchString(unmarked.Replace(s.name) + s.text[len(s.name):])
+}
+
+// spells says whether the pattern leaves nothing of the command open: it holds for all of it, with its redirections, and repeats nothing that
+// could be a further word.
+func (p pattern) spells(s *simple) bool {
+	if !p.closed || len(s.files) > 0 && !p.redirects || slices.ContainsFunc(s.args, func(w word) bool { return w.globs && !w.operand() }) {
+		return false
+	}
+	full := s.full()
+	if !p.find.MatchString(full) || s.split != "" && !p.find.MatchString(strings.TrimSpace(s.split+" "+strings.Join(s.files, " "))) {
+		return false
+	}
+	return true
 }
 
 // search returns the rule of the first pattern found in the command, or in what
@@ -74,9 +114,7 @@ func (c *compiler) patterns(field string, exprs []string) patterns {
 			c.fail(at, err.Error(), "write a Go regular expression (RE2 syntax, without lookaround and back references)")
 			continue
 		}
-		span := regexp.MustCompile(expr)
-		span.Longest()
-		ps = append(ps, pattern{rule: at + ` "` + expr + `"`, find: find, span: span})
+		ps = append(ps, pattern{rule: at + ` "` + expr + `"`, find: find, form: formOf(expr)})
 	}
 	return ps
 }
@@ -97,3 +135,8 @@ func (c *compiler) limit(field string, n int) int {
 	}
 	return n
 }
+
+var quoting = strings.NewReplacer("\\\r\n", "", "\\\n", "", `\`, "", `'`, "", `"`, "")
+
+// unquote drops quotes, backslashes and the line breaks that they continue.
+func unquote(command string) string { return quoting.Replace(command) }

@@ -3,10 +3,12 @@
 // takes a call and gives back the decision together with the rule that made it.
 // Nothing here reads a file, a clock or the network.
 //
-// Start with Decide. How commands are matched against patterns is in
-// pattern.go, how a command line is read as a shell would is in shell.go, the
-// search for privilege escalation is in sudo.go, and where tunnels may listen and
-// lead is in tunnel.go.
+// Start with Decide. How a command line is taken apart as a shell would is in
+// syntax.go and words.go, which commands run others is in command.go and
+// launcher.go, how commands are matched against patterns is in pattern.go and
+// form.go, the search for privilege escalation is in sudo.go, where tunnels may
+// listen and lead is in tunnel.go, and which paths of a host transfers may touch
+// is in path.go.
 package policy
 
 import (
@@ -37,9 +39,11 @@ type Rules struct {
 	// Protocols that the profile serves, of ssh, sftp, rsync, tunnel and vpn.
 	// Empty means ssh and sftp.
 	Protocols []string
-	// CommandAllowlist holds regular expressions. When it is not empty, a
-	// command must match one of them. Empty admits every command that no other
-	// rule refuses.
+	// CommandAllowlist holds regular expressions. When it is not empty, every
+	// simple command of a command line must match one of them, those in
+	// substitutions and those that other programs run included; what cannot be
+	// judged before it runs is refused. Empty admits every command that no
+	// other rule refuses.
 	CommandAllowlist []string
 	// CommandDenylist holds regular expressions; a command in which one is found
 	// is refused, whatever the allow list says. It stops mistakes, it is no
@@ -66,6 +70,15 @@ type Rules struct {
 	TunnelListenHosts []string
 	// MaxTunnels bounds the tunnels open at once; 0 means DefaultTunnels.
 	MaxTunnels int
+	// RemoteRoots are the absolute folders of the host that transfers may name.
+	// Empty admits all that the account may reach.
+	RemoteRoots []string
+	// RemoteDenylist holds regular expressions; a path of the host in which one
+	// is found is refused, and is left out where a whole folder is moved.
+	RemoteDenylist []string
+	// ChangeTicketFormat is a regular expression for the whole of a change
+	// ticket, where one is needed. Empty admits any text that is not blank.
+	ChangeTicketFormat string
 	// Roles that may use the profile. Calls carry no verified identity, so a
 	// role could not be enforced: Compile refuses any.
 	Roles []string
@@ -80,6 +93,7 @@ type Call struct {
 	ChangeTicket string   // blank is none
 	Listen       string   // the host that a tunnel listens on
 	Target       string   // host:port that a tunnel leads to
+	RemotePath   string   // the path of the host that a transfer names
 	Actions      []string // further names a ticket rule may use: "sftp.upload"; "ssh.sudo" goes without saying
 }
 
@@ -88,6 +102,7 @@ type Decision struct {
 	Allowed bool
 	Rule    string // the deciding rule as a profile writes it: command_denylist[0] "rm\s+-rf"
 	Reason  string // why, in words fit for the caller
+	Ticket  string // the rule that needed the change ticket of an allowed call; empty where none was needed
 }
 
 // RuleError is one rule that cannot be used.
@@ -114,6 +129,8 @@ type Policy struct {
 	targets     []address
 	listenHosts []string
 	tunnels     int
+	remote      remoteRules
+	ticket      ticketRules
 	memory      memory
 }
 
@@ -133,6 +150,8 @@ func Compile(r Rules) (*Policy, error) {
 		targets:     c.addresses("tunnel_targets", r.TunnelTargets),
 		listenHosts: c.listenHosts("tunnel_listen_hosts", r.TunnelListenHosts),
 		tunnels:     c.limit("max_tunnels", r.MaxTunnels),
+		remote:      remoteRules{c.roots("remote_roots", r.RemoteRoots), c.patterns("remote_denylist", r.RemoteDenylist)},
+		ticket:      c.format("change_ticket_format", r.ChangeTicketFormat),
 	}
 	if len(r.Roles) > 0 {
 		c.fail("roles", "roles cannot be enforced, since calls carry no verified identity", "remove them")
@@ -185,6 +204,9 @@ func (p *Policy) Decide(c Call) Decision {
 	if d := p.decideTunnel(c); !d.Allowed {
 		return d
 	}
+	if d := p.DecideRemote(c.RemotePath); !d.Allowed {
+		return d
+	}
 	return p.decideTicket(c)
 }
 
@@ -198,27 +220,28 @@ func (p *Policy) decideCommand(command string) Decision {
 	case r.admitted:
 		return Decision{Allowed: true}
 	}
-	if p.allow.found(command) {
-		return refuse("command_allowlist", "the command holds shell control characters, and no pattern matches all of it")
-	}
-	return refuse("command_allowlist", "the command matches no pattern of the allow list")
+	return refuse("command_allowlist", "%s", r.refusal)
 }
 
 func (p *Policy) decideTicket(c Call) Decision {
-	if strings.TrimSpace(c.ChangeTicket) != "" {
-		return Decision{Allowed: true}
-	}
 	for i, name := range p.tickets {
-		if name == c.Operation || slices.Contains(c.Actions, name) || name == "ssh.sudo" && (c.Sudo || p.read(c.Command).escalates != "") {
-			return refuse(fmt.Sprintf("require_change_ticket_for[%d] %q", i, name), "%s needs a change_ticket on this profile", name)
+		if name != c.Operation && !slices.Contains(c.Actions, name) && (name != "ssh.sudo" || !c.Sudo && p.read(c.Command).escalates == "") {
+			continue
 		}
+		rule := fmt.Sprintf("require_change_ticket_for[%d] %q", i, name)
+		if strings.TrimSpace(c.ChangeTicket) == "" {
+			return refuse(rule, "%s needs a change_ticket on this profile", name)
+		}
+		if bad := p.ticket.bad(c.ChangeTicket); bad != "" {
+			return refuse("change_ticket_format", "the change_ticket cannot be one: %s", bad)
+		}
+		return Decision{Allowed: true, Ticket: rule}
 	}
 	return Decision{Allowed: true}
 }
 
 // ReadOnly says whether a pattern of read_only_commands declares the command to
-// change nothing. Commands with shell control must be matched whole, as under an
-// allow list.
+// change nothing: each of its simple commands must match one, as under an allow list.
 func (p *Policy) ReadOnly(command string) bool { return p.read(command).readOnly }
 
 // SessionLimit is the longest a command or tunnel may last; 0 is no limit.

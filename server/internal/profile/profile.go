@@ -72,6 +72,14 @@ type Policy struct {
 	// LocalRoots bounds the local paths of transfers; the working folder of the
 	// server, ".", where the file has no such field. An empty list admits none.
 	LocalRoots []string `json:"local_roots" yaml:"local_roots"`
+	// RemoteRoots bounds the paths of the host that transfers may name; empty admits all that the account may reach.
+	RemoteRoots []string `json:"remote_roots,omitempty" yaml:"remote_roots"`
+	// RemoteDenylist holds regular expressions for paths of the host that transfers may not touch.
+	RemoteDenylist []string `json:"remote_denylist,omitempty" yaml:"remote_denylist"`
+	// ChangeTicketFormat is a regular expression for a whole change ticket; empty admits any.
+	ChangeTicketFormat string `json:"change_ticket_format,omitempty" yaml:"change_ticket_format"`
+	// ChangeTicketCheck is the program, by its absolute path, or the http or https address that is asked about a ticket; empty asks nobody.
+	ChangeTicketCheck string `json:"change_ticket_check,omitempty" yaml:"change_ticket_check"`
 }
 
 // Addr is host and port, ready for net.Dial.

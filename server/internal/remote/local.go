@@ -21,10 +21,16 @@ type LocalPath struct {
 // ErrOutsideRoots is behind the error for a path that no local root holds.
 var ErrOutsideRoots = errors.New("outside the profile's local_roots")
 
+// maxLocalPath bounds the bytes of a path that a caller names. No system takes longer ones at once.
+const maxLocalPath = 4096
+
 // OpenLocal finds the root that holds path. A relative path is taken from the working directory of the server. Close the result.
 func OpenLocal(roots []string, path string) (*LocalPath, error) {
 	if path == "" || strings.ContainsRune(path, 0) {
 		return nil, fmt.Errorf("local_path %q is not a path", path)
+	}
+	if len(path) > maxLocalPath {
+		return nil, fmt.Errorf("local_path is longer than %d bytes", maxLocalPath)
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {

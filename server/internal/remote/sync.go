@@ -19,6 +19,7 @@ type Sync struct {
 	Direction Direction  // Upload makes the remote directory like the local one, Download the reverse
 	Local     *LocalPath // a directory; the caller closes it
 	Remote    string     // a directory, as the host reads it; relative to the login directory
+	Bounds    *Bounds    // of the remote directory; nil is none
 
 	// Include and Exclude hold rsync's patterns. All of Include are tried before those of Exclude, and the first that matches decides.
 	// What is excluded is neither copied nor deleted.
@@ -142,7 +143,13 @@ func OpenSync(ctx context.Context, p *pool.Pool, t *profile.Target, s Sync, engi
 	if y.auto {
 		engineName = EngineSFTP
 	}
+	if s.Bounds != nil && s.Bounds.Some && engineName == EngineRsync {
+		return nil, &Error{Kind: Refused, Err: errors.New("engine rsync cannot leave out what the profile denies on the host; use sftp or auto")}
+	}
 	var err error
+	if y.sync.Remote, err = s.Bounds.resolveOver(ctx, p, t, s.Remote); err != nil {
+		return nil, err
+	}
 	if y.engine, err = y.engineFor(ctx, engineName); err != nil {
 		return nil, err
 	}
@@ -174,7 +181,7 @@ func (y *Syncer) Plan(ctx context.Context) (*SyncPlan, error) {
 
 // takeDelta goes over to the rsync engine where the choice was left to us, the plan makes it worth while, and both sides have it.
 func (y *Syncer) takeDelta(ctx context.Context, plan *SyncPlan) bool {
-	if !y.auto || !plan.delta {
+	if !y.auto || !plan.delta || y.sync.Bounds != nil && y.sync.Bounds.Some {
 		return false
 	}
 	if !hasRsync(ctx, y.pool, y.target) {

@@ -17,6 +17,7 @@ import (
 type remoteTree struct {
 	client *sftp.Client
 	dir    string        // absolute, or relative to the login directory; without a slash at its end, so that "" is the host's root
+	bounds *Bounds       // of what it holds; nil is none
 	fresh  atomic.Uint32 // permission bits that the host gives a new file, once known; or 0
 }
 
@@ -53,6 +54,9 @@ func (r *remoteTree) list(ctx context.Context, dir string) ([]entry, error) {
 			return nil, fmt.Errorf("the host lists an entry with the impossible name %q", info.Name())
 		}
 		e := newEntry(path.Join(dir, info.Name()), info)
+		if r.bounds.denied(r.at(e.name)) != nil {
+			continue // as if it were not there
+		}
 		if e.isLink() {
 			if e.target, err = r.client.ReadLink(r.at(e.name)); errors.Is(err, fs.ErrNotExist) {
 				continue // gone since
@@ -89,6 +93,9 @@ func (r *remoteTree) open(name string) (treeFile, error) {
 }
 
 func (r *remoteTree) create(name string, mode fs.FileMode, exact bool) (treeFile, error) {
+	if err := r.bounds.denied(r.at(name)); err != nil {
+		return nil, err
+	}
 	f, err := r.client.OpenFile(r.at(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
 		return nil, err
@@ -127,12 +134,25 @@ func (r *remoteTree) given(f *sftp.File) (fs.FileMode, error) {
 	return info.Mode().Perm(), nil
 }
 
-func (r *remoteTree) mkdir(name string) error { return r.client.Mkdir(r.at(name)) }
+func (r *remoteTree) mkdir(name string) error {
+	if err := r.bounds.denied(r.at(name)); err != nil {
+		return err
+	}
+	return r.client.Mkdir(r.at(name))
+}
 
-func (r *remoteTree) symlink(target, name string) error { return r.client.Symlink(target, r.at(name)) }
+func (r *remoteTree) symlink(target, name string) error {
+	if err := r.bounds.denied(r.at(name)); err != nil {
+		return err
+	}
+	return r.client.Symlink(target, r.at(name))
+}
 
 // rename replaces by the extension that OpenSSH and others have; without it the old file is removed first.
 func (r *remoteTree) rename(old, name string) error {
+	if err := r.bounds.denied(r.at(name)); err != nil {
+		return err
+	}
 	if _, ok := r.client.HasExtension("posix-rename@openssh.com"); ok {
 		return r.client.PosixRename(r.at(old), r.at(name))
 	}
@@ -169,7 +189,10 @@ func (r *remoteTree) full(err error, need int64) bool {
 
 func (r *remoteTree) classify(err error) *Error {
 	var status *sftp.StatusError
+	var ours *Error
 	switch {
+	case errors.As(err, &ours):
+		return ours
 	case errors.Is(err, fs.ErrNotExist):
 		return &Error{Kind: NotFound, Err: errors.New("no such file or directory on the host")}
 	case errors.Is(err, fs.ErrPermission):

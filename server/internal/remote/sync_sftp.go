@@ -42,7 +42,7 @@ func newSFTPEngine(ctx context.Context, p *pool.Pool, t *profile.Target, s Sync)
 	return &sftpEngine{
 		pool: p, target: t, sync: s, session: session, filter: f,
 		local:  &localTree{path: s.Local},
-		remote: &remoteTree{client: session.Client, dir: strings.TrimRight(s.Remote, "/")},
+		remote: &remoteTree{client: session.Client, dir: strings.TrimRight(s.Remote, "/"), bounds: s.Bounds},
 	}, nil
 }
 

@@ -40,6 +40,7 @@ type File struct {
 	Verify     bool         // read the remote copies again and compare their SHA-256
 	Resume     bool         // keep what has arrived when the transfer is cut, and go on from what an earlier one kept
 	Limit      *Bandwidth   // nil is none
+	Bounds     *Bounds      // of the remote path; nil is none
 
 	// Progress is told the bytes that are through and all there are; it may be called by several goroutines. Nil is none.
 	Progress func(done, total int64, message string)
@@ -77,9 +78,11 @@ func Transfer(ctx context.Context, p *pool.Pool, t *profile.Target, f File) (*Mo
 	c := &carrier{File: f, ctx: ctx, s: s.Client, target: t}
 	start := time.Now()
 	stop := context.AfterFunc(ctx, s.Interrupt)
-	if f.Direction == Upload {
+	switch err = c.bind(); {
+	case err != nil:
+	case f.Direction == Upload:
 		err = c.upload()
-	} else {
+	default:
 		err = c.download()
 	}
 	if stop() && !broken(err) {
@@ -93,6 +96,16 @@ func Transfer(ctx context.Context, p *pool.Pool, t *profile.Target, f File) (*Mo
 	}
 	c.moved.Lease, c.moved.Remote = s.Info, time.Since(start)
 	return &c.moved, err
+}
+
+// bind takes for the remote path what it leads to, where it is bounded.
+func (c *carrier) bind() error {
+	real, err := c.Bounds.resolve(c.s, c.Remote)
+	if err != nil {
+		return sftpError(c.ctx, c.Remote, err)
+	}
+	c.Remote = real
+	return nil
 }
 
 func broken(err error) bool {

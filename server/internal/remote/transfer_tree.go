@@ -210,6 +210,10 @@ func (u uploader) list(dir member) ([]member, error) {
 	items := make([]member, 0, len(names))
 	for _, name := range names {
 		rel := path.Join(dir.rel, name)
+		if err := u.Bounds.denied(path.Join(u.Remote, rel)); err != nil {
+			u.fail(rel, err)
+			continue
+		}
 		info, err := l.in(name).lstat()
 		if err != nil {
 			u.fail(rel, &Error{Kind: Local, Path: l.in(name).Full, Err: err})
@@ -232,7 +236,9 @@ func (u uploader) mkdir(it member) error {
 		u.made()
 		err = u.s.Chmod(name, it.info.Mode().Perm()|dirAccess)
 	} else if isDir(u.s, name) {
-		return nil
+		if err = u.Bounds.inside(u.s, name); err == nil {
+			return nil
+		}
 	}
 	if err != nil {
 		return sftpError(u.ctx, name, err)
@@ -323,6 +329,10 @@ func (d downloader) list(dir member) ([]member, error) {
 		n := info.Name()
 		if !filepath.IsLocal(n) || filepath.Base(n) != n || strings.ContainsRune(n, 0) || n == "." {
 			d.fail(path.Join(dir.rel, n), &Error{Kind: Refused, Err: fmt.Errorf("%q is no name that a file here can have", n)})
+			continue
+		}
+		if err := d.Bounds.denied(path.Join(name, n)); err != nil {
+			d.fail(path.Join(dir.rel, n), err)
 			continue
 		}
 		items = append(items, member{path.Join(dir.rel, n), info})
