@@ -52,10 +52,6 @@ func (c *call) checkTicket(want policy.Call, d policy.Decision) error {
 	return nil
 }
 
-func isURL(check string) bool {
-	return strings.HasPrefix(check, "https://") || strings.HasPrefix(check, "http://")
-}
-
 // askProgram runs the program with ticket, profile and operation as its arguments and the whole question as its input. It says yes by its exit status
 // 0. It gets no variables of this process but PATH.
 func askProgram(ctx context.Context, program string, q ticketQuestion) error {
@@ -135,7 +131,7 @@ func checkTicketCheck(p *profile.Profile) []profile.FieldError {
 	const field = "policy.change_ticket_check"
 	switch u, err := url.Parse(check); {
 	case check == "":
-	case isURL(check) && (err != nil || u.Host == ""):
+	case isURL(check) && (err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http"):
 		return []profile.FieldError{{Field: field, Message: "not an address", Remedy: `write it as "https://tickets.example.com/check"`}}
 	case !isURL(check) && !filepath.IsAbs(check):
 		return []profile.FieldError{{Field: field, Message: "neither an http or https address nor the absolute path of a program",

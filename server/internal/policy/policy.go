@@ -79,9 +79,6 @@ type Rules struct {
 	// ChangeTicketFormat is a regular expression for the whole of a change
 	// ticket, where one is needed. Empty admits any text that is not blank.
 	ChangeTicketFormat string
-	// Roles that may use the profile. Calls carry no verified identity, so a
-	// role could not be enforced: Compile refuses any.
-	Roles []string
 }
 
 // Call is what a caller wants to do.
@@ -152,9 +149,6 @@ func Compile(r Rules) (*Policy, error) {
 		tunnels:     c.limit("max_tunnels", r.MaxTunnels),
 		remote:      remoteRules{c.roots("remote_roots", r.RemoteRoots), c.patterns("remote_denylist", r.RemoteDenylist)},
 		ticket:      c.format("change_ticket_format", r.ChangeTicketFormat),
-	}
-	if len(r.Roles) > 0 {
-		c.fail("roles", "roles cannot be enforced, since calls carry no verified identity", "remove them")
 	}
 	if len(c.mistakes) > 0 {
 		return nil, errors.Join(c.mistakes...)

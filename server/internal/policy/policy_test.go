@@ -266,11 +266,10 @@ func TestCompileReportsEveryMistake(t *testing.T) {
 		MaxSessionSeconds:      -1,
 		MaxConcurrentSessions:  -2,
 		RequireChangeTicketFor: []string{"rsync.delte"},
-		Roles:                  []string{"dba"},
 	})
 	want := []string{
 		"protocols[1]", "command_allowlist[1]", "command_allowlist[2]", "command_denylist[0]", "read_only_commands[0]",
-		"require_change_ticket_for[0]", "max_session_seconds", "max_concurrent_sessions", "roles",
+		"require_change_ticket_for[0]", "max_session_seconds", "max_concurrent_sessions",
 	}
 	got := Mistakes(err)
 	if len(got) != len(want) {
