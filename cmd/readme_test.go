@@ -41,7 +41,7 @@ func TestReadmeCommands(t *testing.T) {
 		defer cancel()
 		cmd := exec.CommandContext(ctx, "bash", "-e", "-u", "-o", "pipefail", "-c", "set -m\n"+script)
 		cmd.Dir = t.TempDir()
-		cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+		cmd.Env = append(os.Environ(), "XDG_STATE_HOME="+t.TempDir(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
 		cmd.WaitDelay = 5 * time.Second
 		out, err := cmd.CombinedOutput()
 		if err != nil {
