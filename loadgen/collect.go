@@ -24,6 +24,7 @@ type collector struct {
 	parts []tally       // what Progress shows, by part of the mix
 	names []cellName    // of the cells
 	watch *watch        // nil where no threshold needs it
+	turns bool          // whether the latency of each turn is kept
 
 	export        *Export // nil for none
 	scenario, arm string  // for the export
@@ -42,6 +43,7 @@ type recorder struct {
 	bytes     int64
 	reused    int64
 	latency   stats.Histogram
+	turns     []*stats.Histogram // of the latency
 	service   stats.Histogram
 	failed    stats.Histogram
 	lateness  stats.Histogram
@@ -84,6 +86,11 @@ func (c *collector) turn(t turn) {
 	defer c.mu.Unlock()
 	c.past += c.end - c.begin
 	c.begin, c.end = t.measure, t.to
+	if c.turns {
+		for i := range c.cells {
+			c.cells[i].turns = append(c.cells[i].turns, new(stats.Histogram))
+		}
+	}
 }
 
 // last is the latest end of a measured call of some parts.
@@ -213,6 +220,9 @@ func (r *recorder) add(s *Sample, at time.Duration, message string) {
 		return
 	}
 	r.latency.Record(s.End - s.Intended)
+	if n := len(r.turns); n > 0 {
+		r.turns[n-1].Record(s.End - s.Intended)
+	}
 	r.service.Record(s.End - s.Start)
 	r.bytes += s.Bytes
 	if s.Progress > 0 {
@@ -266,7 +276,7 @@ func (c *collector) cell(i int, measured time.Duration, counted bool) Cell {
 		Requests: r.requests, Dropped: r.dropped, Errors: r.errors, Bytes: r.bytes, Measured: measured,
 		Latency: &r.latency, Service: &r.service, Failed: &r.failed, Lateness: &r.lateness,
 		Timing: map[string]*stats.Histogram{}, Reused: r.reused, ErrorSamples: r.messages, Windows: r.timeline.list(),
-		FirstProgress: &r.progress, Cancelled: r.cancelled,
+		FirstProgress: &r.progress, Cancelled: r.cancelled, turns: r.turns,
 	}
 	for i, name := range timingNames {
 		cell.Timing[name] = &r.timing[i]

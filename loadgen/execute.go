@@ -41,6 +41,7 @@ func newExecution(r *runner, arm Arm, remoteDir string) *execution {
 		x.end = max(x.end, r.prog.loads[i].end)
 	}
 	x.coll = newCollector(r.prog)
+	x.coll.turns = r.plan.mirrored
 	x.coll.export, x.coll.scenario, x.coll.arm = r.opts.Export, r.plan.Name, arm.Name
 	return x
 }

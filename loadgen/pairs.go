@@ -55,6 +55,7 @@ type Slice struct {
 type StepSlice struct {
 	Step    string
 	Latency *stats.Histogram
+	Turns   []*stats.Histogram // the same by turns
 }
 
 // Pair is one slice of each workload for either side.

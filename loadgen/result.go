@@ -47,6 +47,7 @@ type Cell struct {
 	Reused       int64             // successes whose connection was open already
 	ErrorSamples map[string]string // one message for each error code, for the report
 	Windows      []Window
+	turns        []*stats.Histogram // Latency by the arm's turns, of slices alone
 	Held         *int64     // the fewest iterations of an occupancy that were held at once; nil but for the step that takes
 	Server       *Resources // of the whole arm; nil where nothing about the server is known
 }

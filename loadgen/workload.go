@@ -107,9 +107,13 @@ func (w *Workload) vus() int {
 // the shorter the turns, the more of that meets both sides.
 const turnTime = 100 * time.Millisecond
 
-// turn is the length of a turn: one with a few arrivals in it.
+// turn is the length of a turn: one with a few arrivals in it, and where p90 is judged with enough for one of its own.
 func (w *Workload) turn() time.Duration {
-	return max(turnTime, time.Duration(4/w.Rate*float64(time.Second)))
+	arrivals := 4.0
+	if w.Expected() >= JudgedSamples(turnQuantile) {
+		arrivals = 1.4 * float64(stats.MinSamples(turnQuantile))
+	}
+	return max(turnTime, time.Duration(arrivals/w.Rate*float64(time.Second)))
 }
 
 // Expected is how many arrivals a slice measures at least: a tenth of every turn is not measured.
@@ -135,7 +139,7 @@ func newSlice(r *Result, arm string) Slice {
 			s.ErrorCodes[code] += n
 		}
 		if slices.Contains(judged, c.Step) {
-			s.Steps = append(s.Steps, StepSlice{c.Step, c.Latency})
+			s.Steps = append(s.Steps, StepSlice{c.Step, c.Latency, c.turns})
 		}
 		if u := c.Server; u != nil {
 			if u.CPUSPerOp != nil {
@@ -152,13 +156,45 @@ func newSlice(r *Result, arm string) Slice {
 	return s
 }
 
-// Percentile is that of a step's latency, if there are ten times the samples that it takes to say anything. It is 0 otherwise.
+// turnQuantile is the percentile that is taken of every turn.
+const turnQuantile = 0.9
+
+// Percentile is that of a step's latency, if there are ten times the samples that it takes to say anything. It is 0 otherwise. That of p90 is of a
+// typical turn, the geometric mean of the middle half of the turns' own: a disturbance of the machine that is shorter than a slice spoils a turn or two,
+// and would spoil the tenth of all calls that p90 is about.
 func (s *StepSlice) Percentile(q float64) time.Duration {
 	if s.Latency.Count() < JudgedSamples(q) {
 		return 0
 	}
+	if q == turnQuantile {
+		return s.typical(q)
+	}
 	v, _ := s.Latency.Percentile(q)
 	return v
+}
+
+// minTurns is how many turns make one of them typical.
+const minTurns = 4
+
+// typical is the mean of the logarithms of the turns' percentiles, those between their quartiles alone. Turns with too few samples do not count.
+func (s *StepSlice) typical(q float64) time.Duration {
+	var logs []float64
+	for _, t := range s.Turns {
+		if v, ok := t.Percentile(q); ok && v > 0 {
+			logs = append(logs, math.Log(float64(v)))
+		}
+	}
+	if len(logs) < minTurns {
+		return 0
+	}
+	slices.Sort(logs)
+	cut := len(logs) / 4
+	logs = logs[cut : len(logs)-cut]
+	sum := 0.0
+	for _, l := range logs {
+		sum += l
+	}
+	return time.Duration(math.Exp(sum / float64(len(logs))))
 }
 
 // JudgedSamples is how many samples a percentile needs to be compared: ten times those that it needs to be shown.
@@ -177,11 +213,11 @@ const (
 	probeClosed = 700 * time.Millisecond
 	probeSlice  = 400 * time.Millisecond
 	probeSlices = 6
-	probeLoad   = 0.3 // of the saturation
+	probeLoad   = 0.4 // of the saturation
 )
 
-// Probe finds the rate of each workload: 30 % of what the base sustains in a closed loop of one user for every two CPUs. Server, generator and host
-// share the CPUs. At twice that rate they are nearly full: p90 is then queueing, four times p50, and differs by 20 % between two slices of the
+// Probe finds the rate of each workload: 40 % of what the base sustains in a closed loop of one user for every two CPUs. Server, generator and host
+// share the CPUs. At half as much again they are nearly full: p90 is then queueing, four times p50, and differs by 20 % between two slices of the
 // same program, so that no regression of it could be seen. It also measures how much two slices of the same process differ.
 func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
 	base := &side{open: p.Base, name: "base"}

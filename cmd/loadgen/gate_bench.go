@@ -162,7 +162,7 @@ func (d *housed) Close() error { return errors.Join(d.Driver.Close(), d.leave())
 // The control arm: the no-op tool at a rate that any machine fit for a gate bears.
 const (
 	controlRate   = 1000
-	controlSlice  = 250 * time.Millisecond
+	controlSlice  = 200 * time.Millisecond
 	controlWarmup = 50 * time.Millisecond
 )
 
@@ -214,18 +214,19 @@ func (b *bench) before(plan *loadgen.Plan) error { return b.target.apply(b.fault
 // Times of a gate. A pair takes about pairTime for three scenarios, so that ten are done in two minutes and forty in five, the probe included.
 const (
 	sliceWarmup   = 100 * time.Millisecond
-	sliceBurst    = 150 * time.Millisecond
+	sliceBurst    = 100 * time.Millisecond
 	sliceLoss     = 100 * time.Millisecond // starting, draining and cleaning up around a slice
 	shortestSlice = 400 * time.Millisecond
 	longestSlice  = 3 * time.Second
-	pairTime      = 7 * time.Second
-	pairLoss      = 1300 * time.Millisecond // processes that start and end, and the control arm
+	pairTime      = 6900 * time.Millisecond
+	pairLoss      = 1000 * time.Millisecond // processes that start and end, and the control arm
 	pairScenarios = 3
 	wantedNoise   = 0.03 // standard deviation of ln of the ratio of p50 within a pair
 )
 
 // chooseSlices sets how long every workload is measured: long enough for the noise found, for p90, and for p99 where that is not too long, within
-// what a pair may take. A fixed length goes before all.
+// what a pair may take. Where that is too little for all, half of it is shared out evenly, as the noise is known badly after a short look, and half by
+// what each wants. A fixed length goes before all.
 func chooseSlices(ws []loadgen.Workload, found []loadgen.Probed, fixed time.Duration) {
 	side := (pairTime*time.Duration(max(len(ws), pairScenarios))/pairScenarios - pairLoss) / 2
 	room := side - time.Duration(len(ws))*(sliceWarmup+sliceBurst+sliceLoss)
@@ -241,7 +242,8 @@ func chooseSlices(ws []loadgen.Workload, found []loadgen.Probed, fixed time.Dura
 		case fixed > 0:
 			w.Slice = fixed
 		case sum > room:
-			w.Slice = max(shortestSlice, time.Duration(float64(w.Slice)*float64(room)/float64(sum)))
+			share := float64(w.Slice)*float64(room)/float64(sum) + float64(room)/float64(len(ws))
+			w.Slice = max(shortestSlice, time.Duration(share/2))
 		}
 		ws[i].Slice = ws[i].Slice.Round(time.Millisecond)
 	}

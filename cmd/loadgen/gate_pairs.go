@@ -49,7 +49,7 @@ func latencies(w *loadgen.Workload, s *loadgen.Slice) (out []result.Figure) {
 			name += "." + step.Step
 		}
 		for _, m := range gateQuantiles {
-			if v, ok := step.Latency.Percentile(m.q); ok && v > 0 && judges(w, m.q) {
+			if v := step.Percentile(m.q); v > 0 && judges(w, m.q) {
 				out = append(out, result.Figure{Scenario: name, Measure: m.measure, Value: float64(v), N: step.Latency.Count()})
 			}
 		}

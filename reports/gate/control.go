@@ -58,7 +58,7 @@ func (j *Judge) controlArm(level float64) *result.GateControl {
 func warnings(g *result.Gate) []string {
 	var out []string
 	if c := g.Control; c != nil && c.Pairs >= 2 {
-		if wide := 2.58 * c.SD / math.Sqrt(float64(c.Pairs)); wide > math.Log1p(g.Options.Margin) {
+		if wide := 1.645 * c.SD / math.Sqrt(float64(c.Pairs)); wide > math.Log1p(g.Options.Margin) {
 			out = append(out, fmt.Sprintf("the machine is noisy: the same program differs from itself by %.1f %% from slice to slice (standard deviation of p50)", 100*c.SD))
 		}
 	}

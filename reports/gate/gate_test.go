@@ -105,7 +105,7 @@ func TestCellFigures(t *testing.T) {
 	g, _ := judged(t, Options{}, pairs(10, 0.01, map[string]float64{"saturation": 0.9, "p50": 1.1}, 0))
 	for measure, want := range map[string]float64{"saturation": -0.1, "p50": 0.1, "rss": 0} {
 		c := find(t, g, measure)
-		if math.Abs(*c.Estimate-want) > 0.01 || !(*c.Low <= *c.Estimate && *c.Estimate <= *c.High) || c.Confidence < 0.99 {
+		if math.Abs(*c.Estimate-want) > 0.01 || !(*c.Low <= *c.Estimate && *c.Estimate <= *c.High) || c.Confidence < 0.9 {
 			t.Errorf("%s: %v (%v to %v, confidence %v), want about %v", measure, *c.Estimate, *c.Low, *c.High, c.Confidence, want)
 		}
 	}
@@ -116,9 +116,9 @@ func TestCellFigures(t *testing.T) {
 
 // TestInconclusiveSaysWhatIsMissing wants the detectable effect and the pairs needed.
 func TestInconclusiveSaysWhatIsMissing(t *testing.T) {
-	g, _ := judged(t, Options{}, pairs(40, 0.2, nil, 0))
+	g, _ := judged(t, Options{}, pairs(40, 0.3, nil, 0))
 	c := find(t, g, "p50")
-	if c.Verdict != result.GateInconclusive || c.Detectable == nil || *c.Detectable < 0.05 || *c.Detectable > 0.5 || c.PairsNeeded == nil || *c.PairsNeeded < 1 {
+	if c.Verdict != result.GateInconclusive || c.Detectable == nil || *c.Detectable < 0.05 || *c.Detectable > 0.7 || c.PairsNeeded == nil || *c.PairsNeeded < 1 {
 		t.Fatalf("%s, detectable %v, pairs needed %v", c.Verdict, c.Detectable, c.PairsNeeded)
 	}
 	if !strings.Contains(c.Why, "is detectable with 40 pairs") || !strings.Contains(g.Why[0], "more are needed") {

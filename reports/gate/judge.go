@@ -67,7 +67,7 @@ func (l *look) measure(c *column) cell {
 		return out
 	}
 	out.out.Base, out.out.Head = number(median(c.base[:l.n])), number(median(c.head[:l.n]))
-	out.shift = stats.HodgesLehmann(out.known, l.opts.Alpha)
+	out.shift = stats.HodgesLehmann(out.known, l.opts.Tail)
 	low, high := out.shift.Low, out.shift.High
 	if worse(c.cell) < 0 {
 		low, high = -high, -low
@@ -83,8 +83,8 @@ func (c *cell) measureErrors(l *look) {
 	c.sum = c.totals(l.n)
 	b, h := c.sum.base, c.sum.head
 	c.out.Base, c.out.Head = number(share(b)), number(share(h))
-	estimate, low, high := stats.ShareDifference(h.Failed, h.Total, b.Failed, b.Total, l.opts.Alpha)
-	c.shift = stats.Shift{Estimate: estimate, Low: low, High: high, Confidence: 1 - 2*l.opts.Alpha}
+	estimate, low, high := stats.ShareDifference(h.Failed, h.Total, b.Failed, b.Total, l.opts.Tail)
+	c.shift = stats.Shift{Estimate: estimate, Low: low, High: high, Confidence: 1 - 2*l.opts.Tail}
 	c.out.Estimate, c.out.Low, c.out.High, c.out.Confidence = number(estimate), number(low), number(high), c.shift.Confidence
 	c.fisher = stats.FisherExact(h.Failed, h.Total, b.Failed, b.Total)
 	c.better = stats.FisherExact(b.Failed, b.Total, h.Failed, h.Total)
@@ -134,7 +134,7 @@ func (c *cell) decide(l *look) {
 		o.Verdict = result.GateRegressed
 	case *o.PBetter <= l.level && c.shift.Estimate <= -c.effectDiff:
 		o.Verdict = result.GateImproved
-	case c.equivalent():
+	case c.equivalent(l):
 		o.Verdict = result.GateEquivalent
 	default:
 		c.inconclusive(l)
@@ -143,15 +143,17 @@ func (c *cell) decide(l *look) {
 	o.PairsNeeded = nil
 }
 
-// equivalent reports whether the interval rules the margin out. It also has to be narrow enough to do so for no change at all: where a machine cannot
-// resolve the margin, a lucky estimate is no evidence. And an estimate as large as a regression's is none of equivalence, even within the margin. Where
-// no call of head failed, it cannot have got worse.
-func (c *cell) equivalent() bool {
+// equivalent reports whether the interval rules the margin out: with the p-value that "no worse than that" needs, one of the two one-sided tests of
+// D. J. Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987). It also has to be narrow enough to do so for no change at all: where a
+// machine cannot resolve the margin, a lucky estimate is no evidence. An estimate as large as a regression's is measured on, even within the margin,
+// while there are pairs to come, and for p99, whose margin is wide, it is never equivalence. Where no call of head failed, it cannot have got worse.
+func (c *cell) equivalent(l *look) bool {
 	s := c.shift
 	if c.cell.Measure == result.MeasureErrors && c.sum.head.Failed == 0 {
 		return true
 	}
-	return s.Estimate < c.effectDiff && s.Confidence > 0 && s.High < c.marginAt && s.High-s.Estimate < c.marginAt
+	small := s.Estimate < c.effectDiff || l.k+1 == len(l.opts.Looks) && c.cell.Measure != result.MeasureP99
+	return small && s.Confidence > 0 && s.High < c.marginAt && s.High-s.Estimate < c.marginAt
 }
 
 // conclude gives the verdict of all cells, and why.

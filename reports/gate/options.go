@@ -23,7 +23,7 @@ func withDefaults(o Options) Options {
 		field *float64
 		value float64
 	}{
-		{&o.Alpha, 0.005}, {&o.MinEffect, 0.02}, {&o.MinEffectTail, 0.05}, {&o.MinErrors, 0.001},
+		{&o.Alpha, 0.005}, {&o.Tail, 0.05}, {&o.MinEffect, 0.02}, {&o.MinEffectTail, 0.05}, {&o.MinErrors, 0.001},
 		{&o.Margin, 0.05}, {&o.MarginTail, 0.15}, {&o.MarginErrors, 0.01}, {&o.ControlLimit, 0.25},
 	}
 	for _, d := range defaults {
@@ -44,6 +44,9 @@ func withDefaults(o Options) Options {
 func checkOptions(o Options) error {
 	if !(o.Alpha > 0 && o.Alpha < 0.5) {
 		return fmt.Errorf("gate: alpha %v is no chance between 0 and 0.5", o.Alpha)
+	}
+	if !(o.Tail > 0 && o.Tail < 0.5) {
+		return fmt.Errorf("gate: tail %v is no chance between 0 and 0.5", o.Tail)
 	}
 	for _, f := range []struct {
 		name  string
@@ -109,10 +112,16 @@ type bounds struct {
 	effectDiff, marginAt float64 // of logarithms, or of shares for errors
 }
 
+// highFactor is by how much more p90 has to change than p50: between that, which hardly varies, and p99, which has bounds of its own.
+const highFactor = 1.5
+
 func boundsOf(o Options, c result.Cell) bounds {
 	switch c.Measure {
 	case result.MeasureErrors:
 		return bounds{o.MinErrors, o.MarginErrors, o.MinErrors, o.MarginErrors}
+	case result.MeasureP90:
+		effect, margin := highFactor*o.MinEffect, highFactor*o.Margin
+		return bounds{effect, margin, math.Log1p(effect), math.Log1p(margin)}
 	case result.MeasureP99:
 		return bounds{o.MinEffectTail, o.MarginTail, math.Log1p(o.MinEffectTail), math.Log1p(o.MarginTail)}
 	}

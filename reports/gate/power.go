@@ -59,7 +59,7 @@ func (c *cell) needs(l *look) (pairs int, ok bool) {
 	if math.IsNaN(sigma) || math.IsNaN(z) {
 		return 0, false
 	}
-	margin := distuv.UnitNormal.Quantile(1 - l.opts.Alpha)
+	margin := distuv.UnitNormal.Quantile(1 - l.opts.Tail)
 	decided := func(n int) bool {
 		estimate := c.shift.Estimate
 		if t := student(margin, n) * sigma / math.Sqrt(float64(n)); estimate+t < c.marginAt && t < c.marginAt {

@@ -103,11 +103,12 @@ const (
 // GateOptions is how a gate decides. A zero value means the default.
 type GateOptions struct {
 	Alpha         float64 `json:"alpha"`           // chance of any false "regressed" over all cells and looks; 0.005. The same again for "improved"
+	Tail          float64 `json:"tail"`            // chance with which either end of an interval errs, and so that at one look a worsening of the margin looks like none; 0.05
 	Looks         []int   `json:"looks"`           // pairs used when the gate may decide, ascending, at least 2 each; 10, 20, 40
-	MinEffect     float64 `json:"min_effect"`      // smallest relative change that is a regression or an improvement; 0.02
+	MinEffect     float64 `json:"min_effect"`      // smallest relative change that is a regression or an improvement, half as much again for p90; 0.02
 	MinEffectTail float64 `json:"min_effect_tail"` // the same for p99; 0.05
 	MinErrors     float64 `json:"min_errors"`      // the same for the share of calls that failed, as a difference; 0.001
-	Margin        float64 `json:"margin"`          // relative change that must be ruled out for "equivalent"; 0.05
+	Margin        float64 `json:"margin"`          // relative change that must be ruled out for "equivalent", half as much again for p90; 0.05
 	MarginTail    float64 `json:"margin_tail"`     // the same for p99; 0.15
 	MarginErrors  float64 `json:"margin_errors"`   // the same for the share of calls that failed, as a difference; 0.01
 	ControlLimit  float64 `json:"control_limit"`   // relative difference of a pair's control p50 from which on the pair is not used; 0.25
@@ -141,7 +142,7 @@ type GateCell struct {
 	Base        *float64    `json:"base"`          // median over the pairs, in the unit of the measure; for errors the share of all calls
 	Head        *float64    `json:"head"`
 	Estimate    *float64    `json:"estimate"`     // Hodges–Lehmann
-	Low         *float64    `json:"low"`          // of the interval of confidence 1 − 2·Alpha, or what is nearest above it
+	Low         *float64    `json:"low"`          // of the interval of confidence 1 − 2·Tail, or what is nearest above it
 	High        *float64    `json:"high"`         // likewise
 	Confidence  float64     `json:"confidence"`   // really reached by Low and High together; 0 without them
 	P           *float64    `json:"p"`            // that the cell is no worse, adjusted for all cells
