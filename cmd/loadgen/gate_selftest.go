@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -122,7 +123,7 @@ func (k *kindOfGate) share(n int) string {
 	return fmt.Sprintf("%d of %d, %.1f %% (%.1f to %.1f %%)", n, len(k.gates), 100*float64(n)/float64(len(k.gates)), 100*low, 100*high)
 }
 
-// reportSelfTest writes the rates to standard output, and with --out also into a file, with the pairs of null gates beside them.
+// reportSelfTest writes the rates to standard output, and with --out also into a file, with the gates and the pairs of null gates beside them.
 func (o *gateOptions) reportSelfTest(w io.Writer, kinds []*kindOfGate) error {
 	var text bytes.Buffer
 	writeSelfTest(&text, kinds)
@@ -140,12 +141,33 @@ func (o *gateOptions) reportSelfTest(w io.Writer, kinds []*kindOfGate) error {
 	if err := result.WritePairs(&pairs, gates); err != nil {
 		return harness("%w", err)
 	}
-	for name, b := range map[string][]byte{"self-test.txt": text.Bytes(), "null-pairs.jsonl": pairs.Bytes()} {
+	tested, err := json.Marshal(testedGates(kinds))
+	if err != nil {
+		return harness("%w", err)
+	}
+	for name, b := range map[string][]byte{"self-test.txt": text.Bytes(), "self-test.json": tested, "null-pairs.jsonl": pairs.Bytes()} {
 		if err := os.WriteFile(filepath.Join(o.out, name), b, 0o644); err != nil {
 			return harness("--out: cannot write %s: %v; name another folder", name, unwrapped(err))
 		}
 	}
 	return nil
+}
+
+// testedGate is a gate of a self-test, as self-test.json lists them.
+type testedGate struct {
+	Slowdown float64     `json:"slowdown"` // share by which the head's calls were slowed
+	Started  time.Time   `json:"started"`
+	ElapsedS float64     `json:"elapsed_s"`
+	Gate     result.Gate `json:"gate"`
+}
+
+func testedGates(kinds []*kindOfGate) (out []testedGate) {
+	for _, k := range kinds {
+		for _, t := range k.gates {
+			out = append(out, testedGate{k.slowdown, t.started, t.elapsed.Seconds(), t.gate})
+		}
+	}
+	return out
 }
 
 func writeSelfTest(w io.Writer, kinds []*kindOfGate) {
