@@ -146,8 +146,8 @@ func selfTests(t *testing.T, server string, slowdown int) (null, slowed []*trial
 	for seed := range 10 {
 		both := kept(t, fmt.Sprintf("self-test-%d-%02d.json", slowdown, seed+1), func() []testedGate {
 			dir := t.TempDir()
-			u, code := attempt(t, program(t, "loadgen"), "gate", "--quiet", "--self-test", "--base", server, "--seed", fmt.Sprint(2*seed+1),
-				"--self-test-gates", "1", "--self-test-slowdown", fmt.Sprint(slowdown), "--out", dir)
+			u, code := attempt(t, program(t, "loadgen"), append([]string{"gate", "--quiet", "--self-test", "--base", server, "--seed", fmt.Sprint(2*seed + 1),
+				"--self-test-gates", "1", "--self-test-slowdown", fmt.Sprint(slowdown), "--out", dir}, gateOf(seed)...)...)
 			var out []testedGate
 			b, err := os.ReadFile(filepath.Join(dir, "self-test.json"))
 			if err == nil {
@@ -163,12 +163,15 @@ func selfTests(t *testing.T, server string, slowdown int) (null, slowed []*trial
 	return null, slowed
 }
 
-// besideLoad measures a gate without a difference on a machine that has something else to do now and then.
+// gateOf are the scenarios of a gate: of three gates one has the default three, and the others one, whose slices are three times as long.
+func gateOf(seed int) []string { return [][]string{nil, {"ssh-exec"}, {"tunnel-create"}}[seed%3] }
+
+// besideLoad measures a gate of at most 20 pairs without a difference on a machine that has something else to do now and then.
 func besideLoad(t *testing.T, server string, seed int) *trial {
 	t.Helper()
 	return kept(t, fmt.Sprintf("beside-load-%02d.json", seed), func() []testedGate {
 		defer comeAndGo(t, uint64(seed))()
-		d := gateProof(t, "--base", server, "--head", server, "--seed", fmt.Sprint(seed))
+		d := gateProof(t, append([]string{"--base", server, "--head", server, "--seed", fmt.Sprint(seed), "--pairs", "20"}, gateOf(seed)...)...)
 		return []testedGate{{0, d.Run.Started, d.Run.DurationS, *d.Gate}}
 	})[0].trial()
 }
