@@ -46,7 +46,8 @@ type cell struct {
 	bounds
 	out    result.GateCell
 	known  []float64
-	shift  stats.Shift // of the differences, for all but errors
+	shift  stats.Shift // of the differences
+	spread float64     // how far the end of an interval of 1 − 2·Alpha is from the estimate
 	sum    counted     // errors only
 	fisher float64     // errors only: chance of as many more failures of head, times the cells of errors
 	better float64     // errors only: of base
@@ -68,6 +69,8 @@ func (l *look) measure(c *column) cell {
 	}
 	out.out.Base, out.out.Head = number(median(c.base[:l.n])), number(median(c.head[:l.n]))
 	out.shift = stats.HodgesLehmann(out.known, l.opts.Tail)
+	wide := stats.HodgesLehmann(out.known, l.opts.Alpha)
+	out.spread = wide.High - wide.Estimate
 	low, high := out.shift.Low, out.shift.High
 	if worse(c.cell) < 0 {
 		low, high = -high, -low
@@ -85,6 +88,7 @@ func (c *cell) measureErrors(l *look) {
 	c.out.Base, c.out.Head = number(share(b)), number(share(h))
 	estimate, low, high := stats.ShareDifference(h.Failed, h.Total, b.Failed, b.Total, l.opts.Tail)
 	c.shift = stats.Shift{Estimate: estimate, Low: low, High: high, Confidence: 1 - 2*l.opts.Tail}
+	c.spread = high - estimate
 	c.out.Estimate, c.out.Low, c.out.High, c.out.Confidence = number(estimate), number(low), number(high), c.shift.Confidence
 	c.fisher = stats.FisherExact(h.Failed, h.Total, b.Failed, b.Total)
 	c.better = stats.FisherExact(b.Failed, b.Total, h.Failed, h.Total)
@@ -144,8 +148,8 @@ func (c *cell) decide(l *look) {
 }
 
 // equivalent reports whether the interval rules the margin out: with the p-value that "no worse than that" needs, one of the two one-sided tests of
-// D. J. Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987). It also has to be narrow enough to do so for no change at all: where a
-// machine cannot resolve the margin, a lucky estimate is no evidence. An estimate as large as a regression's is measured on, even within the margin,
+// D. J. Schuirmann, Journal of Pharmacokinetics and Biopharmaceutics 15 (1987). One of 1 − 2·Alpha has to be narrow enough to do so for no
+// change at all: where a machine cannot resolve the margin, luck is no evidence. An estimate as large as a regression's is measured on, even within the margin,
 // while there are pairs to come, and for p99, whose margin is wide, it is never equivalence. Where no call of head failed, it cannot have got worse.
 func (c *cell) equivalent(l *look) bool {
 	s := c.shift
@@ -153,7 +157,7 @@ func (c *cell) equivalent(l *look) bool {
 		return true
 	}
 	small := s.Estimate < c.effectDiff || l.k+1 == len(l.opts.Looks) && c.cell.Measure != result.MeasureP99
-	return small && s.Confidence > 0 && s.High < c.marginAt && s.High-s.Estimate < c.marginAt
+	return small && s.Confidence > 0 && s.High < c.marginAt && c.spread < c.marginAt
 }
 
 // conclude gives the verdict of all cells, and why.
