@@ -35,19 +35,29 @@ func command(words []word, files []string, depth int) (simple, error) {
 
 // joined gives the text of a command and, where it differs, the one with splitting expansions apart.
 func joined(name string, args []word) (text, split string) {
-	var whole, apart strings.Builder
-	whole.WriteString(name)
-	apart.WriteString(name)
-	splits := false
-	for _, a := range args {
-		whole.WriteString(" " + a.source)
-		apart.WriteString(" " + a.apart)
-		splits = splits || a.splits
+	text = spaced(name, args, func(a *word) string { return a.source })
+	if slices.ContainsFunc(args, func(a word) bool { return a.splits }) {
+		split = spaced(name, args, func(a *word) string { return a.apart })
 	}
-	if splits {
-		split = apart.String()
+	return text, split
+}
+
+func spaced(name string, args []word, of func(*word) string) string {
+	var b strings.Builder
+	b.WriteString(name)
+	for i := range args {
+		b.WriteByte(' ')
+		b.WriteString(of(&args[i]))
 	}
-	return whole.String(), split
+	return b.String()
+}
+
+// unnumbered is a program's name without the version behind it.
+func unnumbered(base string) string {
+	if last := base[len(base)-1]; last != '.' && (last < '0' || last > '9') {
+		return base
+	}
+	return numbered.ReplaceAllString(base, "")
 }
 
 // numbered is the version behind a program's name: python3.11, gcc-12.
@@ -56,7 +66,7 @@ var numbered = regexp.MustCompile(`[-.]?[0-9][0-9.]*$`)
 // launched gives the commands that s runs. Its error says why they cannot be known; then only a pattern that spells out all of s admits it.
 func launched(s *simple, depth int) ([]simple, error) {
 	base := strings.ToLower(path.Base(s.name)) // some systems do not tell the case of files apart
-	bare := numbered.ReplaceAllString(base, "")
+	bare := unnumbered(base)
 	first, _, _ := strings.Cut(base, ".") // vim.tiny, nc.openbsd
 	plain := strings.TrimSuffix(strings.TrimSuffix(base, "-static"), "-dbg")
 	for _, name := range []string{base, bare, first, plain} {

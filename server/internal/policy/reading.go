@@ -51,7 +51,7 @@ func (p *Policy) judge(command string) reading {
 		commands, err = readLine(command, 0)
 	}
 	if r.denied = p.deny.search(command); r.denied == "" {
-		r.denied = p.deny.among(commands)
+		r.denied = p.deny.among(commands, command)
 	}
 	if p.denySudo || len(p.tickets) > 0 {
 		r.escalates = escalation(command)
@@ -116,15 +116,23 @@ func (s *simple) shown() string {
 
 const maxShown = 80
 
-// among returns the rule of the first pattern that is found in one of the commands, or in one that they run.
-func (ps patterns) among(commands []simple) string {
-	for _, s := range commands {
+// among returns the rule of the first pattern that is found in one of the commands, or in one that they run. searched is a text in which none is.
+func (ps patterns) among(commands []simple, searched string) string {
+	if len(ps) == 0 {
+		return ""
+	}
+	for i := range commands {
+		s := &commands[i]
 		for _, text := range []string{s.full(), s.plainText()} {
+			if text == searched {
+				continue
+			}
 			if rule := ps.search(text); rule != "" {
 				return rule
 			}
+			searched = text
 		}
-		if rule := ps.among(s.inner); rule != "" {
+		if rule := ps.among(s.inner, searched); rule != "" {
 			return rule
 		}
 	}

@@ -34,6 +34,13 @@ func (s *simple) full() string { return strings.TrimSpace(s.text + " " + strings
 // readLine takes a command line apart as a POSIX shell and as Bash would. It fails where either could not, where the two would not run the
 // same, and where something in it cannot be judged before it runs.
 func readLine(line string, depth int) ([]simple, error) {
+	if words := plainWords(line); words != nil && depth <= maxDepth {
+		s, err := command(words, nil, depth)
+		if err != nil {
+			return nil, err
+		}
+		return []simple{s}, nil
+	}
 	if err := readable(line, depth); err != nil {
 		return nil, err
 	}
