@@ -53,8 +53,11 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 		c.reporter.end()
 		env := Envelope[T]{Success: err == nil, Data: data}
 		if err != nil {
-			env.Error = err.Error()
+			env.Error = c.clean(err.Error())
 			c.metadata.ErrorCode, c.metadata.RetryAfter = codeOf(err), retryAfter(err)
+		}
+		if c.metadata.Caller != "" {
+			c.metadata.Caller = c.clean(c.metadata.Caller)
 		}
 		env.Metadata = c.metadata
 		recorded.outcome = audit.Outcome{Code: string(c.metadata.ErrorCode), Bytes: c.bytes, Duration: time.Since(start)}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/audit"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/remote"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/secret"
 )
 
 // The states of a job.
@@ -34,6 +35,7 @@ type job struct {
 	id, profileID, owner, command string
 	created                       time.Time
 	stdout, stderr                tape
+	cleanOut, cleanErr            *secret.Writer // to the tapes
 	cancel                        context.CancelCauseFunc
 	token                         chan audit.Token // of the call's record, once its result is made
 	done                          chan struct{}    // closed when it has ended
@@ -46,6 +48,7 @@ type job struct {
 	out      *remote.Output // nil when the command was not begun
 	metadata Metadata       // of the whole job, once it has ended
 	err      error
+	problem  string // what err says, without secrets
 }
 
 // begin lets the job begin once the call has a result. The record of the call ends with the job.
@@ -192,11 +195,14 @@ func (c *call) startJob(cmd remote.Command, timeout float64) (*ExecData, error) 
 	keep := int(min(cmd.MaxOutput, int64(bounds.MaxOutputBytes)))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	j := &job{
-		id: "job-" + rand.Text()[:16], profileID: c.profile.ID, owner: c.metadata.Actor, command: cmd.Line, created: time.Now(), state: jobQueued,
+		id: "job-" + rand.Text()[:16], profileID: c.profile.ID, owner: c.metadata.Actor, created: time.Now(), state: jobQueued,
 		cancel: cancel, token: make(chan audit.Token, 1), done: make(chan struct{}),
 	}
 	j.stdout.limit, j.stderr.limit = keep, keep
-	cmd.Stdout, cmd.Stderr = &j.stdout, &j.stderr
+	j.command = c.s.profiles.Redact(j.profileID, cmd.Line)
+	redactor := c.s.profiles.Redactor(j.profileID)
+	j.cleanOut, j.cleanErr = redactor.Writer(&j.stdout), redactor.Writer(&j.stderr)
+	cmd.Stdout, cmd.Stderr = j.cleanOut, j.cleanErr
 	own := &call{s: c.s, ctx: ctx, metadata: c.metadata, identity: c.identity, profile: c.profile, policy: c.policy}
 	if err := c.s.jobs.add(j, bounds, func() { own.runJob(ctx, j, cmd, timeout) }); err != nil {
 		cancel(nil)
@@ -216,10 +222,11 @@ func (c *call) runJob(ctx context.Context, j *job, cmd remote.Command, timeout f
 		err = endedJob(err, cause, out != nil)
 		c.metadata.ErrorCode, c.metadata.RetryAfter = codeOf(err), retryAfter(err)
 	}
+	_, _ = j.cleanOut.Close(), j.cleanErr.Close() // tapes never fail
 	j.stdout.finish()
 	j.stderr.finish()
 	c.bytes = j.stdout.size() + j.stderr.size()
-	j.end(out, err, cause, c.metadata)
+	j.end(out, err, cause, c)
 	took := j.ended.Sub(j.created)
 	c.s.audit.End(token, audit.Outcome{Code: string(c.metadata.ErrorCode), Bytes: c.bytes, Duration: took})
 	c.s.metrics.Record(c.counted("ssh.job", took))
@@ -263,10 +270,14 @@ func (c *call) jobCommand(ctx context.Context, j *job, cmd remote.Command, timeo
 }
 
 // end notes what became of the job.
-func (j *job) end(out *remote.Output, err, cause error, m Metadata) {
+func (j *job) end(out *remote.Output, err, cause error, c *call) {
+	problem := ""
+	if err != nil {
+		problem = c.clean(err.Error())
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.out, j.err, j.metadata, j.ended = out, err, m, time.Now()
+	j.out, j.err, j.problem, j.metadata, j.ended = out, err, problem, c.metadata, time.Now()
 	switch {
 	case err == nil:
 		j.state = jobDone
@@ -296,7 +307,7 @@ func (j *job) info() JobInfo {
 	info.Timing = &j.metadata.Timing
 	info.ErrorCode = j.metadata.ErrorCode
 	if j.err != nil {
-		info.Error = j.err.Error()
+		info.Error = j.problem
 	}
 	if o := j.out; o != nil {
 		info.Signal, info.SessionID = o.Signal, o.Session

@@ -110,17 +110,21 @@ func (c *call) runCommand(ctx context.Context, cmd remote.Command, timeout float
 		return execution{timing: c.metadata.Timing}, err
 	}
 	defer leave()
+	redactor, limit := c.s.profiles.Redactor(c.profile.ID), cmd.MaxOutput
+	cmd.MaxOutput = cleanable(redactor, limit)
 	out, err := remote.Exec(ctx, c.s.pool, t, cmd)
 	if out == nil {
 		return execution{timing: c.metadata.Timing}, err
 	}
+	moved := min(int64(len(out.Stdout)), limit) + min(int64(len(out.Stderr)), limit)
+	redacted := cleanOutput(redactor, out, limit)
 	c.timed(out.Lease, out.Remote)
 	data := &ExecData{
 		ExitCode: out.ExitCode, Signal: out.Signal, SessionID: out.Session, Truncated: out.Truncated, ExecutionTime: out.Remote.Seconds(),
 	}
 	data.Stdout, data.StdoutBase64 = text(out.Stdout, out.Truncated)
 	data.Stderr, data.StderrBase64 = text(out.Stderr, out.Truncated)
-	return execution{data, c.metadata.Timing, int64(len(out.Stdout) + len(out.Stderr))}, err
+	return execution{data, c.metadata.Timing, moved, redacted}, err
 }
 
 // text gives output as a string and, where that would lose bytes, exactly as base64 too. A character that the bound cut in two is

@@ -167,16 +167,16 @@ func jobOutput(ctx context.Context, c *call) (*JobOutputData, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &j.stdout
+	t, cleaned := &j.stdout, j.cleanOut
 	if stream == "stderr" {
-		t = &j.stderr
+		t, cleaned = &j.stderr, j.cleanErr
 	}
 	if wait > 0 {
 		t.await(ctx, int64(offset), time.Duration(wait*float64(time.Second)))
 	}
 	data := t.read(int64(offset), int(limit))
 	data.JobID, data.Stream, data.State = j.id, stream, j.info().State
-	c.bytes = data.NextOffset - data.Offset
+	c.bytes, c.metadata.Redacted = data.NextOffset-data.Offset, cleaned.Count()
 	return data, nil
 }
 
