@@ -38,7 +38,7 @@ func Patterns(texts []string) (patterns []string) {
 
 // Redactor takes secrets out of a stream. It is immutable and safe for concurrent use; a nil one takes nothing out.
 type Redactor struct {
-	patterns *[]string // the longest first; a pointer, so that fmt shows at most an address
+	patterns func() []string // the longest first; a function, of which fmt shows at most an address
 	begins   [64]uint64
 }
 
@@ -47,7 +47,7 @@ func NewRedactor(patterns []string) *Redactor {
 	if len(patterns) == 0 {
 		return nil
 	}
-	r := &Redactor{patterns: &patterns}
+	r := &Redactor{patterns: func() []string { return patterns }}
 	for _, p := range patterns {
 		at := begin(p[0], p[1])
 		r.begins[at/64] |= 1 << (at % 64)
@@ -63,7 +63,7 @@ func (r *Redactor) Longest() int {
 	if r == nil {
 		return 0
 	}
-	return len((*r.patterns)[0])
+	return len(r.patterns()[0])
 }
 
 // Clean returns b with every secret replaced by Mark, and how many there were. Where more is to come, rest is the end of b that may be the begin of a
@@ -107,7 +107,7 @@ func join(out, tail []byte) []byte {
 
 // match is the length of the longest pattern that b begins with; open says that b is the begin of a longer one.
 func (r *Redactor) match(b []byte) (length int, open bool) {
-	for _, p := range *r.patterns {
+	for _, p := range r.patterns() {
 		switch {
 		case p[0] != b[0]:
 		case len(p) > len(b):

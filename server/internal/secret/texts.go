@@ -31,6 +31,9 @@ func (r *Resolver) Texts(ref Ref) []Value {
 			texts = append(texts, v)
 		}
 	}
+	for _, a := range doc.Answers {
+		texts = append(texts, a.text)
+	}
 	if doc.PrivateKeyPath == "" {
 		return texts
 	}
