@@ -57,7 +57,7 @@ func (t *tape) trim() {
 		kept += len(b)
 	}
 	drop := 0
-	for kept-len(t.blocks[drop]) >= t.limit {
+	for drop < len(t.blocks) && kept-len(t.blocks[drop]) >= t.limit {
 		kept -= len(t.blocks[drop])
 		t.first += int64(len(t.blocks[drop]))
 		drop++

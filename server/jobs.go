@@ -125,7 +125,7 @@ func (js *jobs) forget(j *job) {
 func (js *jobs) keep(j *job, d time.Duration) {
 	js.mu.Lock()
 	defer js.mu.Unlock()
-	if js.closed {
+	if js.closed || !slices.Contains(js.all, j) {
 		return
 	}
 	j.expiry = time.AfterFunc(d, func() {
