@@ -79,5 +79,11 @@ func (c *call) begin(operation string, start time.Time) recording {
 	return r
 }
 
-// end records the outcome.
-func (r *recording) end() { r.c.s.audit.End(r.token, r.outcome) }
+// end records the outcome, unless a job goes on with the call and will.
+func (r *recording) end() {
+	if j := r.c.job; j != nil {
+		j.begin(r.token)
+		return
+	}
+	r.c.s.audit.End(r.token, r.outcome)
+}

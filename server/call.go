@@ -27,6 +27,7 @@ type call struct {
 	policy   *policy.Policy
 	ctx      context.Context // of the call, for what authorize asks others
 	bytes    int64           // payload moved, for the metrics
+	job      *job            // that goes on with the call's work after its result; nil for none
 	reporter *progress
 }
 
@@ -52,12 +53,17 @@ func handle[T any](s *Server, operation string, fn func(ctx context.Context, c *
 		c.reporter.end()
 		env := Envelope[T]{Success: err == nil, Data: data}
 		if err != nil {
-			env.Error = err.Error()
+			env.Error = c.clean(err.Error())
 			c.metadata.ErrorCode, c.metadata.RetryAfter = codeOf(err), retryAfter(err)
+		}
+		if c.metadata.Caller != "" {
+			c.metadata.Caller = c.clean(c.metadata.Caller)
 		}
 		env.Metadata = c.metadata
 		recorded.outcome = audit.Outcome{Code: string(c.metadata.ErrorCode), Bytes: c.bytes, Duration: time.Since(start)}
-		s.metrics.Record(c.counted(operation, recorded.outcome.Duration))
+		if c.job == nil {
+			s.metrics.Record(c.counted(operation, recorded.outcome.Duration))
+		}
 		if err != nil {
 			s.cfg.Logger.Info("call failed", "operation", operation, "profile", c.metadata.ProfileID, "code", c.metadata.ErrorCode, "error", env.Error)
 		}

@@ -34,6 +34,7 @@ type Config struct {
 	Pooling Pooling `yaml:"connection_pooling"`
 	Caching Caching `yaml:"caching"`
 	Limits  Limits  `yaml:"resource_limits"`
+	Jobs    Jobs    `yaml:"jobs"`
 
 	Audit Audit `yaml:"audit"`
 
@@ -120,6 +121,14 @@ type Limits struct {
 	CleanupInterval         Seconds `yaml:"cleanup_interval" min:"0.01"`       // between two sweeps of what is too old; 300 s
 }
 
+// Jobs bounds the commands that run in the background and what is kept of them.
+type Jobs struct {
+	MaxJobs        int     `yaml:"max_jobs" min:"1"`         // kept at once, those that have ended included; 100
+	MaxPerCaller   int     `yaml:"max_per_caller" min:"1"`   // the same for each caller; 20
+	MaxOutputBytes int     `yaml:"max_output_bytes" min:"1"` // kept of each stream of a job, the newest; 1048576
+	KeepTime       Seconds `yaml:"keep_time" min:"0.001"`    // after a job has ended; 3600 s
+}
+
 // MemoryLimit is what to give to the garbage collector of a process that runs nothing beside the server, in bytes.
 func (c Config) MemoryLimit() int64 { return admission.Limit(c.withDefaults().Limits.memory()) }
 
@@ -142,6 +151,7 @@ func defaults() Config {
 		},
 		Caching:      Caching{Enabled: &on, ResponseCacheSize: 1000, ResponseCacheMB: 64, ResponseCacheTTL: 300, ProfileCacheTTL: 60},
 		Limits:       Limits{MaxMemoryMB: 1024, MaxConcurrentOperations: 100, MaxPerProfile: 10, CleanupInterval: 300},
+		Jobs:         Jobs{MaxJobs: 100, MaxPerCaller: 20, MaxOutputBytes: 1 << 20, KeepTime: 3600},
 		Audit:        Audit{Enabled: &on, Path: auditPath(), Durability: "batched"},
 		Monitoring:   Monitoring{MetricsCollection: &on, HealthCheckInterval: 30, PerformanceMonitoring: &on, MaxProfiles: 100, Pprof: new(bool)},
 		Auth:         Auth{RateLimit: 100},

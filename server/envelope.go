@@ -48,7 +48,9 @@ type Metadata struct {
 	ErrorCode Code   `json:"error_code,omitempty"`
 	// RetryAfter is in seconds.
 	RetryAfter float64 `json:"retry_after_s,omitempty" jsonschema:"seconds to wait before trying again, where the server refused for want of room"`
-	Timing     Timing  `json:"timing"`
+	// Redacted counts Marks.
+	Redacted int64  `json:"redacted,omitempty" jsonschema:"secrets of the profile that were taken out of the output; [redacted] stands in their place"`
+	Timing   Timing `json:"timing"`
 }
 
 // Timing splits a call. All values are seconds.

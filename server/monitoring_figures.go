@@ -125,6 +125,9 @@ func (s *Server) watchTunnels() {
 		metrics.Gauge("tunnels", help, func(k kinds) int { return k[remote.LocalTunnel] }, "type", string(remote.LocalTunnel)),
 		metrics.Gauge("tunnels", help, func(k kinds) int { return k[remote.RemoteTunnel] }, "type", string(remote.RemoteTunnel)),
 		metrics.Gauge("tunnels", help, func(k kinds) int { return k[remote.DynamicTunnel] }, "type", string(remote.DynamicTunnel)))
+	metrics.Watch(s.metrics, s.jobs.counts,
+		metrics.Gauge("jobs", "Background jobs kept.", func(n jobCounts) int { return n.active }, "state", "active"),
+		metrics.Gauge("jobs", "Background jobs kept.", func(n jobCounts) int { return n.ended }, "state", "ended"))
 	metrics.Watch(s.metrics, s.vpn.CountUp,
 		metrics.Gauge("vpn_peers_up", "WireGuard peers that are up.", func(n int) int { return n }))
 }

@@ -8,7 +8,7 @@ import (
 
 // liveKeys are the keys, or sections with a dot at the end, that Reload changes in a running server.
 var liveKeys = []string{
-	"log_level", "drain_timeout", "preset", "resource_limits.", "caching.", "connection_pooling.", "monitoring.health_check_interval", "monitoring.canary",
+	"log_level", "drain_timeout", "preset", "resource_limits.", "caching.", "connection_pooling.", "jobs.", "monitoring.health_check_interval", "monitoring.canary",
 }
 
 func live(key string) bool {

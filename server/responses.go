@@ -36,6 +36,8 @@ type execution struct {
 	data   *ExecData // shared; never changed
 	timing Timing
 	bytes  int64
+
+	redacted int64 // secrets that were taken out
 }
 
 // responseOverhead is about what a result takes beside its text, in bytes.
@@ -112,12 +114,13 @@ func (c *call) execute(ctx context.Context, cmd remote.Command, timeout float64,
 	}
 	data := *found.Value.data
 	data.Cached, data.AgeS = true, found.Age.Seconds()
+	c.metadata.Redacted = found.Value.redacted
 	return &data, nil
 }
 
 // finish takes over what running a command gave.
 func (c *call) finish(x execution, err error) (*ExecData, error) {
-	c.metadata.Timing, c.bytes = x.timing, x.bytes
+	c.metadata.Timing, c.bytes, c.metadata.Redacted = x.timing, x.bytes, x.redacted
 	return x.data, err
 }
 

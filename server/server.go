@@ -50,6 +50,7 @@ type Server struct {
 	traffic   traffic
 	monitor   monitor
 	tunnels   tunnels
+	jobs      jobs
 	vpn       *vpn.Tunnels
 	warmer    warmer
 	health    health
@@ -98,6 +99,7 @@ func New(cfg Config) (*Server, error) {
 	s.mcp.AddTools(s.execTool(), s.transferTool(), s.syncTool(), s.profilesTool(), s.statsTool())
 	s.mcp.AddTools(s.tunnelTools()...)
 	s.mcp.AddTools(s.vpnTool())
+	s.mcp.AddTools(s.jobTools()...)
 	s.watchFigures()
 	s.mcp.AddTools(s.healthTool(), s.performanceTool())
 	s.startHealth()
@@ -189,7 +191,7 @@ func (s *Server) reportMemory(message string, now admission.Usage) {
 	s.cfg.Logger.Warn(message, "resident_mb", now.Resident>>20, "mark_mb", now.Mark>>20, "hard_mark_mb", now.Hard>>20)
 }
 
-// Close closes every tunnel, every SSH connection and what Handler's HTTP sessions hold. Call it after Run has returned.
+// Close stops every job and closes every tunnel, every SSH connection and what Handler's HTTP sessions hold. Call it after Run has returned.
 func (s *Server) Close() {
 	s.mu.Lock()
 	for _, h := range s.handlers {
@@ -198,6 +200,7 @@ func (s *Server) Close() {
 	s.mu.Unlock()
 	s.access.Close()
 	s.health.close()
+	s.jobs.close()
 	s.tunnels.close()
 	s.pool.Close()
 	s.vpn.Close()

@@ -28,6 +28,7 @@ type ExecData struct {
 	AgeS          float64 `json:"age_s,omitempty" jsonschema:"seconds since the remembered result was made"`
 	ExecutionTime float64 `json:"execution_time" jsonschema:"seconds"`
 	DryRun        bool    `json:"dry_run,omitempty" jsonschema:"nothing was run"`
+	JobID         string  `json:"job_id,omitempty" jsonschema:"names the background job that runs the command now: see job_status; exit_code is -1 then"`
 }
 
 // Limits of ssh_exec's parameters.
@@ -44,7 +45,7 @@ func (s *Server) execTool() mcpserver.ServerTool {
 			mcp.WithDescription("Run a command on a host over SSH and return its output and exit code. A non-zero exit code is a successful call."),
 			mcp.WithString("profile_id", mcp.Required(), mcp.Description("host profile, see profile_list")),
 			mcp.WithString("command", mcp.Required(), mcp.Description("command line for the remote user's login shell")),
-			mcp.WithNumber("timeout_seconds", mcp.Description("the command is stopped after this; alias timeout"),
+			mcp.WithNumber("timeout_seconds", mcp.Description("the command is stopped after this; alias timeout. In the background it has a day unless this is given"),
 				mcp.DefaultNumber(defaultTimeout), mcp.Max(maxTimeout)),
 			mcp.WithBoolean("pty", mcp.Description("run it in a terminal; stderr then arrives in stdout"), mcp.DefaultBool(false)),
 			mcp.WithBoolean("sudo", mcp.Description("run it as root through sudo -n"), mcp.DefaultBool(false)),
@@ -53,6 +54,8 @@ func (s *Server) execTool() mcpserver.ServerTool {
 			mcp.WithInteger("max_output_bytes", mcp.Description("bytes kept of each stream"),
 				mcp.DefaultNumber(defaultMaxOutput), mcp.Min(0), mcp.Max(maxMaxOutput)),
 			mcp.WithBoolean("no_cache", mcp.Description("run the command even where its result is remembered"), mcp.DefaultBool(false)),
+			mcp.WithBoolean("background", mcp.Description("answer at once with a job_id and let the command run on, whether or not the client stays; "+
+				"see job_status, job_output and job_cancel"), mcp.DefaultBool(false)),
 			mcp.WithString("caller", mcp.Description("who is asking; recorded, not verified")),
 			mcp.WithOutputSchema[Envelope[ExecData]](),
 			mcp.WithReadOnlyHintAnnotation(false), mcp.WithDestructiveHintAnnotation(true),
@@ -70,7 +73,12 @@ func exec(ctx context.Context, c *call) (*ExecData, error) {
 		PTY:       c.boolean(false, "pty"),
 		MaxOutput: int64(c.number(defaultMaxOutput, 0, maxMaxOutput, "max_output_bytes")),
 	}
-	timeout := c.number(defaultTimeout, 0.001, maxTimeout, "timeout_seconds", "timeout")
+	background := c.boolean(false, "background")
+	patience := defaultTimeout
+	if background {
+		patience = maxTimeout
+	}
+	timeout := c.number(patience, 0.001, maxTimeout, "timeout_seconds", "timeout")
 	dryRun := c.boolean(false, "dry_run")
 	ticket := c.str("change_ticket")
 	noCache := c.boolean(false, "no_cache")
@@ -87,6 +95,9 @@ func exec(ctx context.Context, c *call) (*ExecData, error) {
 	if dryRun {
 		return &ExecData{DryRun: true}, nil
 	}
+	if background {
+		return c.startJob(cmd, timeout)
+	}
 	return c.execute(ctx, cmd, timeout, noCache)
 }
 
@@ -99,17 +110,21 @@ func (c *call) runCommand(ctx context.Context, cmd remote.Command, timeout float
 		return execution{timing: c.metadata.Timing}, err
 	}
 	defer leave()
+	redactor, limit := c.s.profiles.Redactor(c.profile.ID), cmd.MaxOutput
+	cmd.MaxOutput = cleanable(redactor, limit)
 	out, err := remote.Exec(ctx, c.s.pool, t, cmd)
 	if out == nil {
 		return execution{timing: c.metadata.Timing}, err
 	}
+	moved := min(int64(len(out.Stdout)), limit) + min(int64(len(out.Stderr)), limit)
+	redacted := cleanOutput(redactor, out, limit)
 	c.timed(out.Lease, out.Remote)
 	data := &ExecData{
 		ExitCode: out.ExitCode, Signal: out.Signal, SessionID: out.Session, Truncated: out.Truncated, ExecutionTime: out.Remote.Seconds(),
 	}
 	data.Stdout, data.StdoutBase64 = text(out.Stdout, out.Truncated)
 	data.Stderr, data.StderrBase64 = text(out.Stderr, out.Truncated)
-	return execution{data, c.metadata.Timing, int64(len(out.Stdout) + len(out.Stderr))}, err
+	return execution{data, c.metadata.Timing, moved, redacted}, err
 }
 
 // text gives output as a string and, where that would lose bytes, exactly as base64 too. A character that the bound cut in two is

@@ -277,7 +277,7 @@ func (c *syncCall) answer(engine string, changes []remote.Change, skipped, probl
 	d := &SyncData{
 		Engine: engine, Direction: c.direction, Source: c.sync.Local.Full, Dest: c.remotePath,
 		Plan: make([]SyncChange, 0, min(len(changes), maxPlanEntries)), PlanEntries: len(changes), PlanTruncated: len(changes) > maxPlanEntries,
-		Warnings: listed(skipped), Errors: listed(problems), ErrorCount: len(problems),
+		Warnings: c.listed(skipped), Errors: c.listed(problems), ErrorCount: len(problems),
 	}
 	if c.sync.Direction == remote.Download {
 		d.Source, d.Dest = d.Dest, d.Source
@@ -292,10 +292,10 @@ func (c *syncCall) answer(engine string, changes []remote.Change, skipped, probl
 	return d
 }
 
-func listed(problems []remote.Problem) []SyncProblem {
+func (c *call) listed(problems []remote.Problem) []SyncProblem {
 	var out []SyncProblem
 	for _, p := range problems[:min(len(problems), maxListed)] {
-		out = append(out, SyncProblem{p.Path, p.Err.Error()})
+		out = append(out, SyncProblem{p.Path, c.clean(p.Err.Error())})
 	}
 	return out
 }

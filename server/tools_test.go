@@ -48,7 +48,7 @@ func TestToolsAreDescribed(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	if want := []string{"debug_performance", "profile_list", "rsync_sync", "server_health", "server_stats", "sftp_transfer", "ssh_exec", "tunnel_close", "tunnel_create", "tunnel_list", "vpn_wireguard_toggle"}; !slices.Equal(names, want) {
+	if want := []string{"debug_performance", "job_cancel", "job_output", "job_status", "profile_list", "rsync_sync", "server_health", "server_stats", "sftp_transfer", "ssh_exec", "tunnel_close", "tunnel_create", "tunnel_list", "vpn_wireguard_toggle"}; !slices.Equal(names, want) {
 		t.Errorf("tools %v, want %v", names, want)
 	}
 }
@@ -97,6 +97,10 @@ func TestResultsMatchTheirSchema(t *testing.T) {
 		{"tunnel_list", nil},
 		{"tunnel_close", args{"tunnel_id": "none"}},
 		{"vpn_wireguard_toggle", args{"profile_id": "fake", "peer_id": "none", "action": "down"}},
+		{"ssh_exec", args{"profile_id": "fake", "command": "true", "background": true}},
+		{"job_status", nil},
+		{"job_output", args{"job_id": "none"}},
+		{"job_cancel", args{"job_id": "none"}},
 		{"profile_list", nil},
 		{"server_stats", args{"caller": "ci"}},
 		{"server_health", args{"refresh": true}},

@@ -26,7 +26,7 @@ func BenchmarkCall(b *testing.B) {
 	}
 	g.start(b.Context())
 	defer g.stop()
-	front := httptest.NewServer(g.handler())
+	front := httptest.NewServer(g.handler(unguarded))
 	defer front.Close()
 	for _, n := range []int{1, 64} {
 		for _, to := range []struct{ name, url string }{{"direct", server.URL + "/mcp"}, {"gateway", front.URL + "/mcp"}} {

@@ -26,7 +26,7 @@ const (
 // of a file, the environment and flags.
 type Config struct {
 	Backends      []Backend `yaml:"backends"`       // the servers; at least one
-	Listen        string    `yaml:"listen"`         // host:port, loopback only; "127.0.0.1:8721"
+	Listen        string    `yaml:"listen"`         // host:port, beyond loopback only as the keys below allow; "127.0.0.1:8721"
 	Strategy      string    `yaml:"strategy"`       // LeastInFlight or RoundRobin; LeastInFlight
 	ProbeInterval Seconds   `yaml:"probe_interval"` // between two probes of a server's /readyz; 1 s
 	ProbeTimeout  Seconds   `yaml:"probe_timeout"`  // for the answer to one; 2 s
@@ -34,6 +34,20 @@ type Config struct {
 	EjectFor      Seconds   `yaml:"eject_for"`      // until it is tried again with one call; doubles, up to 32 times, as long as that fails; 1 s
 	DrainTimeout  Seconds   `yaml:"drain_timeout"`  // for calls under way once the gateway must stop; 10 s
 	LogLevel      string    `yaml:"log_level"`      // "debug", "info", "warn" or "error"; "info". For who makes Logger
+
+	// Who may come, as servers have it. Beyond loopback callers must prove who they are, nobody may read along, and the names must be listed.
+	Tokens         string   `yaml:"tokens"`          // file of tokens, the same as the servers'; none
+	JWTIssuer      string   `yaml:"jwt_issuer"`      // whose JWTs are good; none
+	JWTAudience    string   `yaml:"jwt_audience"`    // the gateway's name there
+	JWTKeys        string   `yaml:"jwt_keys"`        // URL or file of the issuer's key set
+	JWTScope       string   `yaml:"jwt_scope"`       // that the scope claim must have; none
+	Resource       string   `yaml:"resource"`        // URL of the endpoint as clients know it; jwt_audience where that is a URL
+	RateLimit      float64  `yaml:"rate_limit"`      // requests a second of each caller, twice as many at once; none, since servers have theirs
+	TLSCertificate string   `yaml:"tls_certificate"` // file of the certificate and its chain, read again when it changes; none is no TLS
+	TLSKey         string   `yaml:"tls_key"`         // file of its private key
+	BehindProxy    bool     `yaml:"behind_proxy"`    // TLS ends at a proxy that nobody can go around; false
+	Hosts          []string `yaml:"hosts"`           // names besides those of loopback that requests may be for; none
+	Origins        []string `yaml:"origins"`         // of web pages, besides those of loopback, that may call; none
 
 	Logger *slog.Logger `yaml:"-"` // nil discards
 }
@@ -97,8 +111,11 @@ func (c *Config) validate() error {
 		}
 		seen[t.url] = true
 	}
-	if err := loopback.Check(c.Listen); err != nil {
+	if err := c.checkAccess(); err != nil {
 		errs = append(errs, err)
+	}
+	if c.RateLimit < 0 {
+		errs = append(errs, fmt.Errorf("rate_limit: %v is less than 0; leave it out for no limit", c.RateLimit))
 	}
 	one := func(key, value string, of ...string) {
 		if !slices.Contains(of, value) {
@@ -135,7 +152,7 @@ func parseTarget(text string) (target, error) {
 	case u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return target{}, fmt.Errorf("%q is not the URL of a server; write it as http://127.0.0.1:8731/mcp", text)
 	case !loopback.Name(u.Hostname()):
-		return target{}, fmt.Errorf("%q is not on this machine: servers do not authenticate their callers yet, so only 127.0.0.1, [::1] and localhost are reached", text)
+		return target{}, fmt.Errorf("%q is not on this machine: the way to servers is not encrypted, so only 127.0.0.1, [::1] and localhost are reached", text)
 	}
 	port := u.Port()
 	if port == "" {

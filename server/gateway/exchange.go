@@ -204,6 +204,9 @@ func (x *exchange) append(dst []byte, b *backend) []byte {
 			continue
 		}
 		for _, v := range values {
+			if name == "Origin" && x.g.cfg.admitted(v) {
+				continue
+			}
 			dst = appendHeader(dst, name, v)
 		}
 	}

@@ -11,15 +11,15 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/openaccess-mcp/openaccess-mcp/server/internal/loopback"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/access"
 )
 
 const (
@@ -86,6 +86,13 @@ func (g *Gateway) Reload(cfg Config) error {
 	if cfg.Listen != g.cfg.Listen {
 		g.cfg.Logger.Warn("listen is changed by a restart only", "now", g.cfg.Listen)
 	}
+	was, is := g.cfg.guard(), cfg.guard()
+	was.Logger, is.Logger = nil, nil
+	at, next := g.cfg.endpoint(), cfg.endpoint()
+	at.Listen, next.Listen = "", ""
+	if !reflect.DeepEqual(was, is) || at != next {
+		g.cfg.Logger.Warn("who may come, and TLS, are changed by a restart only; what is in the files of tokens and certificates counts at once")
+	}
 	return nil
 }
 
@@ -101,22 +108,27 @@ func urls(all []*backend) []string {
 // end; those that do not are answered that their outcome is unknown. It returns nil after such an orderly end. The URL served is logged as
 // url=…. A Gateway runs once.
 func (g *Gateway) Run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", g.cfg.Listen)
+	guard, err := access.Open(g.cfg.guard())
 	if err != nil {
-		return fmt.Errorf("cannot listen: %w", err)
+		return err
+	}
+	defer guard.Close()
+	at := g.cfg.endpoint()
+	listener, err := at.Open(g.cfg.Logger)
+	if err != nil {
+		return err
 	}
 	g.start(ctx)
 	defer g.stop()
 	calls, stopCalls := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stopCalls(nil)
 	srv := &http.Server{
-		Handler:           g.handler(),
-		BaseContext:       func(net.Listener) context.Context { return calls },
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		ErrorLog:          slog.NewLogLogger(g.cfg.Logger.Handler(), slog.LevelWarn),
+		Handler:     g.handler(guard),
+		BaseContext: func(net.Listener) context.Context { return calls },
+		ErrorLog:    slog.NewLogLogger(g.cfg.Logger.Handler(), slog.LevelWarn),
 	}
-	g.cfg.Logger.Info("serving MCP", "transport", "gateway", "url", "http://"+listener.Addr().String()+endpoint, "servers", len(g.cfg.Backends))
+	access.Harden(srv)
+	g.cfg.Logger.Info("serving MCP", "transport", "gateway", "url", at.Scheme()+"://"+listener.Addr().String()+endpoint, "servers", len(g.cfg.Backends))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()
 	select {
@@ -162,18 +174,12 @@ func (g *Gateway) drain(srv *http.Server, stopCalls context.CancelCauseFunc) {
 	}
 }
 
-// handler serves the MCP endpoint and what the gateway says of itself.
-func (g *Gateway) handler() http.Handler {
+// handler serves the MCP endpoint and what the gateway says of itself, to those whom guard lets in.
+func (g *Gateway) handler(guard *access.Guard) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc(endpoint, g.serveMCP)
 	mux.HandleFunc("GET /healthz", g.serveHealth)
 	mux.HandleFunc("GET /readyz", g.serveReady)
 	mux.HandleFunc("GET /status", g.serveStatus)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if why := loopback.Foreign(r); why != "" {
-			http.Error(w, why, http.StatusForbidden)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	})
+	return guard.Wrap(mux)
 }

@@ -74,6 +74,7 @@ func (c *Config) file(name string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	c.resolve(name)
 	return nil
 }
 
@@ -88,7 +89,7 @@ func keys() []string {
 	return list
 }
 
-// environ reads the variables, of which that of the backends lists URLs with commas.
+// environ reads the variables, of which those of lists have commas.
 func (c *Config) environ(environ []string) error {
 	var errs []error
 	for _, e := range environ {
@@ -97,9 +98,7 @@ func (c *Config) environ(environ []string) error {
 		if !ok || key == "CONFIG" || value == "" {
 			continue
 		}
-		if key == "BACKENDS" {
-			c.Backends = nil
-		}
+		c.clear(strings.ToLower(key))
 		for part := range strings.SplitSeq(value, ",") {
 			if err := c.set(strings.ToLower(key), strings.TrimSpace(part)); err != nil {
 				errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
@@ -109,11 +108,21 @@ func (c *Config) environ(environ []string) error {
 	return errors.Join(errs...)
 }
 
-// flags reads the flags. Backends among them replace those of other sources.
+// clear empties a list, which another source gives anew.
+func (c *Config) clear(key string) {
+	v := reflect.ValueOf(c).Elem()
+	for i := range v.NumField() {
+		if f := v.Type().Field(i); f.Tag.Get("yaml") == key && f.Type.Kind() == reflect.Slice {
+			v.Field(i).SetZero()
+		}
+	}
+}
+
+// flags reads the flags. Lists among them replace those of other sources.
 func (c *Config) flags(flags []Flag) error {
 	var errs []error
-	if slices.ContainsFunc(flags, func(f Flag) bool { return f.Key == "backends" }) {
-		c.Backends = nil
+	for _, f := range flags {
+		c.clear(f.Key)
 	}
 	for _, f := range flags {
 		if err := c.set(f.Key, f.Value); err != nil {
@@ -145,7 +154,17 @@ func (c *Config) set(key, text string) error {
 				return fmt.Errorf("%q is no number of seconds", text)
 			}
 			f.SetFloat(n)
-		default:
+		case reflect.Bool:
+			b, err := strconv.ParseBool(text)
+			if err != nil {
+				return fmt.Errorf("%q is neither true nor false", text)
+			}
+			f.SetBool(b)
+		case reflect.Slice:
+			if f.Type().Elem().Kind() == reflect.String {
+				f.Set(reflect.Append(f, reflect.ValueOf(text)))
+				return nil
+			}
 			c.Backends = append(c.Backends, Backend{URL: text})
 		}
 		return nil

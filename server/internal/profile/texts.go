@@ -15,20 +15,41 @@ type redactors struct {
 }
 
 type redactor struct {
-	texts []string // every one seen so far, so that what was replaced lately stays hidden; the longest first
-	age   age
+	texts    []string // every one seen so far, so that what was replaced lately stays hidden; the longest first
+	patterns []string // of all of them, for a secret.Redactor
+	age      age
 }
 
-// Redact replaces the secrets of a profile, those of its login and of its WireGuard peers, in a text by "[redacted]". The files are read
-// when they may have changed.
+// Redact replaces the secrets of a profile, those of its login, of its WireGuard peers and of the profiles on the way to it, in a text by
+// "[redacted]". The files are read when they may have changed.
 func (s *Store) Redact(id, text string) string {
+	r := s.redactor(id)
+	if r == nil {
+		return text
+	}
+	defer s.redactors.mu.Unlock()
+	return r.redact(text)
+}
+
+// Redactor takes the same secrets out of what comes from the profile's host, but for those too short to be told from other text. It is nil where
+// there are none.
+func (s *Store) Redactor(id string) *secret.Redactor {
+	r := s.redactor(id)
+	if r == nil {
+		return nil
+	}
+	defer s.redactors.mu.Unlock()
+	return secret.NewRedactor(r.patterns)
+}
+
+// redactor finds what Redact needs, and leaves s.redactors.mu locked; nil, with nothing locked, where there is no such profile.
+func (s *Store) redactor(id string) *redactor {
 	now := s.now()
 	_, p, err := s.lookup(id, now)
 	if err != nil {
-		return text
+		return nil
 	}
 	s.redactors.mu.Lock()
-	defer s.redactors.mu.Unlock()
 	r := s.redactors.all[id]
 	if r == nil {
 		r = &redactor{}
@@ -41,7 +62,7 @@ func (s *Store) Redact(id, text string) string {
 		r.age = s.age(now)
 		s.learn(r, p)
 	}
-	return r.redact(text)
+	return r
 }
 
 // redact makes what it needs when a secret is there, which is seldom: kept for each profile, it would take more memory than its connection.
@@ -56,13 +77,13 @@ func (r *redactor) redact(text string) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
+// maxWay bounds the profiles on the way to one; longer ways are refused elsewhere.
+const maxWay = 16
+
+// learn adds the secrets that p's files hold now.
 func (s *Store) learn(r *redactor, p *Profile) {
 	known := len(r.texts)
-	refs := []secret.Ref{p.Auth}
-	for _, peer := range p.VPN.Peers {
-		refs = append(refs, peer.PrivateKeyRef, peer.PresharedKeyRef)
-	}
-	for _, ref := range refs {
+	for _, ref := range s.refs(p, maxWay) {
 		for _, v := range s.secrets.Texts(ref) {
 			if text := v.Reveal(); !slices.Contains(r.texts, text) {
 				r.texts = append(r.texts, text)
@@ -71,5 +92,27 @@ func (s *Store) learn(r *redactor, p *Profile) {
 	}
 	if len(r.texts) > known { // the longest first, so that no other cuts a piece out of it
 		slices.SortFunc(r.texts, func(a, b string) int { return len(b) - len(a) })
+		r.patterns = secret.Patterns(r.texts)
 	}
+}
+
+// refs are the references to secrets of p and of those on the way to it.
+func (s *Store) refs(p *Profile, way int) []secret.Ref {
+	refs := []secret.Ref{p.Auth}
+	for _, peer := range p.VPN.Peers {
+		refs = append(refs, peer.PrivateKeyRef, peer.PresharedKeyRef)
+	}
+	peerOf, _, other := strings.Cut(p.ViaVPN, "/")
+	if !other {
+		peerOf = ""
+	}
+	for _, id := range []string{p.Jump, peerOf} {
+		if id == "" || way == 0 {
+			continue
+		}
+		if _, next, err := s.lookup(id, s.now()); err == nil {
+			refs = append(refs, s.refs(next, way-1)...)
+		}
+	}
+	return refs
 }

@@ -27,6 +27,9 @@ type Command struct {
 	Sudo      bool  // run it as root through `sudo -n`, which never asks for a password
 	PTY       bool  // with a terminal; standard error then arrives on standard output
 	MaxOutput int64 // bytes kept of each stream; what comes after is read and dropped
+
+	// Stdout and Stderr take all of a stream as it arrives, in place of Output; nil keeps MaxOutput bytes of it there. Their errors are not heard.
+	Stdout, Stderr io.Writer
 }
 
 // Output is what a command left. After an error of Kind Stopped or Unknown it holds what had arrived by then.
@@ -87,9 +90,9 @@ func (x *execution) run(c Command) *Output {
 		if x.startErr = x.start(c); x.startErr != nil {
 			x.sess.Channel.Close()
 		}
-		out.Stderr, moreErr = capture(x.sess.Stderr(), c.MaxOutput)
+		out.Stderr, moreErr = capture(x.sess.Stderr(), c.Stderr, c.MaxOutput)
 	})
-	out.Stdout, moreOut = capture(x.sess, c.MaxOutput)
+	out.Stdout, moreOut = capture(x.sess, c.Stdout, c.MaxOutput)
 	wg.Wait()
 	<-x.ended
 	out.Truncated = moreOut || moreErr
@@ -206,8 +209,13 @@ func (x *execution) verdict(ctx context.Context) error {
 	}
 }
 
-// capture reads r to its end, keeps the first limit bytes, and reports whether there were more.
-func capture(r io.Reader, limit int64) ([]byte, bool) {
+// capture reads r to its end, keeps the first limit bytes, and reports whether there were more. Where there is a to, that gets all, and nothing is kept.
+func capture(r io.Reader, to io.Writer, limit int64) ([]byte, bool) {
+	if to != nil {
+		_, _ = io.Copy(to, r)
+		_, _ = io.Copy(io.Discard, r) // where to gave up
+		return nil, false
+	}
 	var kept bytes.Buffer
 	_, _ = kept.ReadFrom(io.LimitReader(r, limit))
 	dropped, _ := io.Copy(io.Discard, r)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -114,7 +115,9 @@ func localRsync() (*rsyncProgram, error) {
 	if err != nil {
 		return nil, errors.New("the server's machine has no rsync: install its package rsync, or use the engine sftp")
 	}
-	out, err := exec.Command(path, "--version").Output()
+	cmd := exec.Command(path, "--version")
+	cmd.Env = rsyncEnviron()
+	out, err := cmd.Output()
 	if err == nil {
 		err = recentRsync(out)
 	}
@@ -123,6 +126,12 @@ func localRsync() (*rsyncProgram, error) {
 	}
 	rsyncFound.CompareAndSwap(nil, &rsyncProgram{path: path, words: map[string][]string{}})
 	return rsyncFound.Load(), nil
+}
+
+// rsyncEnviron is the environment of an rsync here: it holds no secret, and no variable or home directory whose settings would give options
+// another meaning.
+func rsyncEnviron(more ...string) []string {
+	return append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}, more...)
 }
 
 // recentRsync judges what rsync --version prints. Some systems have another program of that name, which knows fewer options.

@@ -71,8 +71,7 @@ func (e *rsyncEngine) run(ctx context.Context, at *rsyncPlace, o rsyncOptions) (
 // stopWait is how long rsync may take to tidy up, and how long its output may be held open by what it started.
 const stopWait = 2 * time.Second
 
-// command is the local rsync, ready to start. Its environment holds no secret, and no variable or home directory whose settings would
-// give options another meaning.
+// command is the local rsync, ready to start.
 func (e *rsyncEngine) command(at *rsyncPlace, l *rsyncshell.Listener, o rsyncOptions) (*exec.Cmd, error) {
 	rsh, err := rsyncshell.Command()
 	if err != nil {
@@ -84,7 +83,7 @@ func (e *rsyncEngine) command(at *rsyncPlace, l *rsyncshell.Listener, o rsyncOpt
 	}
 	cmd := exec.Command(e.program.path, e.rsyncArgs(at, rsh, o)...)
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", l.Environ()}
+	cmd.Env = rsyncEnviron(l.Environ())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that all it starts can be stopped at once
 	cmd.WaitDelay = stopWait
 	return cmd, nil

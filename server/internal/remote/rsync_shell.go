@@ -200,7 +200,7 @@ func (s *rsyncShell) pump(peer *rsyncshell.Peer, x *execution, rsyncEnded *sync.
 			_, _ = io.Copy(io.Discard, x.sess.Channel)
 		}
 	})
-	out.Go(func() { s.stderr, _ = capture(x.sess.Stderr(), 16<<10) })
+	out.Go(func() { s.stderr, _ = capture(x.sess.Stderr(), nil, 16<<10) })
 	out.Wait()
 	<-x.ended
 }

@@ -23,30 +23,25 @@ type Credential struct {
 
 	signers  []ssh.Signer
 	password Value
+	answers  []answer
 }
 
 // AuthMethods returns what to offer a host, in order: the keys, then the
-// password, then keyboard-interactive, which gives the password to a single
-// prompt that does not echo. They may be used for any number of connections.
+// password, then keyboard-interactive, which gives the secret's answers to the
+// questions they are for, and the password to a single one that does not echo.
+// They may be used for any number of connections.
 func (c *Credential) AuthMethods() []ssh.AuthMethod {
 	var methods []ssh.AuthMethod
 	if len(c.signers) > 0 {
 		methods = append(methods, ssh.PublicKeys(c.signers...))
 	}
 	if !c.password.IsZero() {
-		methods = append(methods, ssh.Password(c.password.Reveal()), ssh.KeyboardInteractive(c.answer))
+		methods = append(methods, ssh.Password(c.password.Reveal()))
+	}
+	if !c.password.IsZero() || len(c.answers) > 0 {
+		methods = append(methods, ssh.KeyboardInteractive(c.answer))
 	}
 	return methods
-}
-
-func (c *Credential) answer(_, _ string, questions []string, echos []bool) ([]string, error) {
-	switch {
-	case len(questions) == 0:
-		return nil, nil
-	case len(questions) == 1 && !echos[0]:
-		return []string{c.password.Reveal()}, nil
-	}
-	return nil, errors.New("the host asks more than a password, which only a person can answer")
 }
 
 var fingerprintKey = func() []byte {
@@ -68,6 +63,11 @@ func (c *Credential) Fingerprint() string {
 		mac.Write([]byte(c.password.Reveal()))
 		parts = append(parts, "password:"+base64.RawStdEncoding.EncodeToString(mac.Sum(nil)))
 	}
+	for _, a := range c.answers {
+		mac := hmac.New(sha256.New, fingerprintKey)
+		mac.Write([]byte(a.prompt + "\x00" + a.text.Reveal()))
+		parts = append(parts, "answer:"+base64.RawStdEncoding.EncodeToString(mac.Sum(nil)))
+	}
 	return strings.Join(parts, "+")
 }
 
@@ -82,16 +82,22 @@ func (d *document) credential(source, dir string) (*Credential, error) {
 	switch {
 	case hasKey && d.PrivateKeyPath != "":
 		return nil, fail("private_key_path", "private_key is set as well", "keep one of them")
-	case !hasKey && d.PrivateKeyPath == "" && d.Password.IsZero():
+	case !hasKey && d.PrivateKeyPath == "" && d.Password.IsZero() && len(d.Answers) == 0:
 		return nil, fail("", "holds neither a key nor a password", "set private_key, private_key_path or password")
+	case d.Certificate != "" && d.CertificatePath != "":
+		return nil, fail("certificate_path", "certificate is set as well", "keep one of them")
+	case !hasKey && d.PrivateKeyPath == "" && d.Certificate != "":
+		return nil, fail("certificate", "there is no key that it is for", "remove it or set private_key")
+	case !hasKey && d.PrivateKeyPath == "" && d.CertificatePath != "":
+		return nil, fail("certificate_path", "there is no key that it is for", "remove it or set private_key")
 	case !hasKey && d.PrivateKeyPath == "" && !d.Passphrase.IsZero():
 		return nil, fail("passphrase", "there is no key that it could open", "remove it or set private_key")
 	}
-	c := &Credential{Username: d.Username, password: d.Password}
+	c := &Credential{Username: d.Username, password: d.Password, answers: d.Answers}
 	if dir != "" {
 		c.Files = []string{source}
 	}
-	pem := d.PrivateKey.Reveal()
+	pem, from := d.PrivateKey.Reveal(), source
 	if d.PrivateKeyPath != "" {
 		path, err := keyPath(dir, d.PrivateKeyPath)
 		if err != nil {
@@ -111,6 +117,11 @@ func (d *document) credential(source, dir string) (*Credential, error) {
 			return nil, err
 		}
 		c.signers = []ssh.Signer{signer}
+	}
+	if d.Certificate != "" || d.CertificatePath != "" {
+		if err := c.certify(d, from, dir); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }

@@ -20,6 +20,10 @@ type document struct {
 	Password       Value
 	Passphrase     Value
 
+	Certificate     string // of the key, which vouches for it; no secret
+	CertificatePath string
+	Answers         []answer // to what a host asks by keyboard-interactive
+
 	// WireGuard's keys, in base64. A secret may hold these beside a login or alone.
 	WireGuardPrivateKey   Value
 	WireGuardPresharedKey Value
@@ -30,7 +34,8 @@ type document struct {
 
 type position struct{ line, column int }
 
-var fieldNames = []string{"username", "private_key", "private_key_path", "password", "passphrase", WireGuardPrivateKey, WireGuardPresharedKey}
+var fieldNames = []string{"username", "private_key", "private_key_path", "password", "passphrase", "certificate", "certificate_path", "answers",
+	WireGuardPrivateKey, WireGuardPresharedKey}
 
 // parseDocument reads JSON or YAML strictly. Unlike the decoder of the YAML
 // package it reports every mistake at once, and never with a piece of the text:
@@ -122,6 +127,16 @@ func (d *document) set(source string, field *ast.MappingValueNode) error {
 		return &Error{Source: source, Line: token.Position.Line, Column: token.Position.Column, Field: field, Message: message, Remedy: remedy,
 			Err: ErrUnreadable}
 	}
+	if name == "answers" {
+		if t := field.Value.GetToken(); t != nil {
+			d.at[name] = position{t.Position.Line, t.Position.Column}
+		}
+		var ok bool
+		if d.Answers, ok = answersOf(field.Value); !ok {
+			return fail(name, "must be an object", `write what the question says and the answer, both in quotes: {"Verification code": "…"}`)
+		}
+		return nil
+	}
 	target := d.field(name)
 	if !target.IsValid() {
 		return fail("", "unknown field", "use only "+strings.Join(fieldNames, ", "))
@@ -163,6 +178,10 @@ func (d *document) field(name string) reflect.Value {
 		return reflect.ValueOf(&d.PrivateKeyPath).Elem()
 	case "password":
 		return reflect.ValueOf(&d.Password).Elem()
+	case "certificate":
+		return reflect.ValueOf(&d.Certificate).Elem()
+	case "certificate_path":
+		return reflect.ValueOf(&d.CertificatePath).Elem()
 	case "passphrase":
 		return reflect.ValueOf(&d.Passphrase).Elem()
 	case WireGuardPrivateKey:

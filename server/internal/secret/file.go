@@ -64,7 +64,9 @@ func (r *Resolver) find(name string) (string, error) {
 }
 
 // readPrivate reads a file that nobody but its owner may read.
-func readPrivate(path string) ([]byte, error) {
+func readPrivate(path string) ([]byte, error) { return read(path, true) }
+
+func read(path string, private bool) ([]byte, error) {
 	fail := func(err error, message, remedy string) ([]byte, error) {
 		return nil, &Error{Source: path, Message: message, Remedy: remedy, Err: err}
 	}
@@ -83,7 +85,7 @@ func readPrivate(path string) ([]byte, error) {
 	if info, err = f.Stat(); err != nil {
 		return fail(err, reason(err), "check the file system")
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+	if mode := info.Mode().Perm(); private && mode&0o077 != 0 && runtime.GOOS != "windows" {
 		return fail(nil, fmt.Sprintf("mode %04o lets others than the owner in", mode), "chmod 600 "+path)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))

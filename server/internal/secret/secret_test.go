@@ -357,6 +357,9 @@ func TestParseReadsJSONAsItReadsYAML(t *testing.T) {
 			continue
 		}
 		for _, name := range fieldNames {
+			if name == "answers" { // which are read as YAML only
+				continue
+			}
 			if q, s := quick.field(name).Interface(), slow.field(name).Interface(); !reflect.DeepEqual(q, s) {
 				t.Errorf("%s: %s differs", text, name)
 			}
