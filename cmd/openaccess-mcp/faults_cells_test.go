@@ -204,8 +204,8 @@ func (r *rig) works(t *testing.T, o operation, profile string) int {
 	return 0
 }
 
-// report is the table of all cells.
-func report(of string, outcomes []outcome) string {
+// faultReport is the table of all cells.
+func faultReport(of string, outcomes []outcome) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\noperation | fault | moment | answer | commands begun | seconds | calls until it worked again\n", of)
 	for _, o := range outcomes {

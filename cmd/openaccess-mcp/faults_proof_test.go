@@ -19,7 +19,7 @@ import (
 // cells, and writes the table to PROOF_DIR.
 func TestProofFaults(t *testing.T) {
 	r := newRig(t, func(string) faultHost { return newFakeHost(t) })
-	keepReport(t, "faults.txt", report("The fake host", runFaults(t, r, wholeFaults())))
+	keepReport(t, "faults.txt", faultReport("The fake host", runFaults(t, r, wholeFaults())))
 }
 
 // fakeHost is the fake host as a faultHost.

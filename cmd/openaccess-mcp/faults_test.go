@@ -73,7 +73,7 @@ const rigConfig = `profiles: %[1]s/profiles
 secrets: %[1]s/secrets
 audit: {path: %[1]s/audit.db}
 log_level: error
-limits: {max_memory_mb: %[2]d}
+resource_limits: {max_memory_mb: %[2]d}
 connection_pooling: {connection_timeout: 2, keepalive_interval: 0.5, keepalive_timeout: 1, probe_interval: 0.5}
 `
 
