@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -86,7 +87,10 @@ var faultTable = []fault{
 	{name: "kill", moment: "after start", warm: true, started: true, of: isExec, want: "OUTCOME_UNKNOWN", strike: killHost, mend: reviveHost, short: true},
 	{name: "clock jump", moment: "channel open", warm: true, want: "ok", strike: func(t *testing.T, r *rig, _ operation, _ string) { r.jump(t) }},
 	{name: "clock jump", moment: "after start", warm: true, started: true, of: isExec, want: "ok", strike: func(t *testing.T, r *rig, _ operation, _ string) { r.jump(t) }},
-	{name: "no descriptors", moment: "before dial", want: "CONNECTION_FAILED LIMIT_EXCEEDED INTERNAL_ERROR INVALID_PARAMETERS", short: true,
+	{name: "no descriptors", moment: "before dial", want: "LIMIT_EXCEEDED", short: true,
+		strike: func(t *testing.T, r *rig, _ operation, _ string) { r.descriptors(t, true) },
+		mend:   func(t *testing.T, r *rig, _ operation, _ string) { r.descriptors(t, false) }},
+	{name: "no descriptors", moment: "channel open", warm: true, want: "ok LIMIT_EXCEEDED", short: true,
 		strike: func(t *testing.T, r *rig, _ operation, _ string) { r.descriptors(t, true) },
 		mend:   func(t *testing.T, r *rig, _ operation, _ string) { r.descriptors(t, false) }},
 	{name: "no memory", moment: "before dial", want: "LIMIT_EXCEEDED", strike: func(t *testing.T, r *rig, _ operation, _ string) { r.starve(t, true) },
@@ -128,9 +132,10 @@ type outcome struct {
 func (r *rig) run(t *testing.T, o operation, f fault) outcome {
 	r.cells++
 	profile := fmt.Sprintf("cell-%d", r.cells)
-	r.host.profile(t, r.dir, profile, r.wire.port(), true)
+	r.host.profile(t, r.dir, profile, r.wire.port(), f.name != "wrong key")
+	r.await(t, profile)
 	if f.warm {
-		if got := operations[0].do(t, r, profile+""); got.code != "" {
+		if got := operations[0].do(t, r, profile); got.code != "" {
 			t.Fatalf("before the fault: %+v", got)
 		}
 	}
@@ -149,6 +154,20 @@ func (r *rig) run(t *testing.T, o operation, f fault) outcome {
 	r.atRest(t)
 	must(t, os.Remove(filepath.Join(r.dir, "profiles", profile+".json")))
 	return result
+}
+
+// await waits until the server has seen the profile.
+func (r *rig) await(t *testing.T, profile string) {
+	t.Helper()
+	for deadline := time.Now().Add(cellDeadline); ; time.Sleep(10 * time.Millisecond) {
+		env := call[server.ProfilesData](t.Context(), t, r.session, "profile_list", map[string]any{})
+		if env.Data != nil && slices.ContainsFunc(env.Data.Profiles, func(p server.ProfileInfo) bool { return p.ID == profile }) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the server does not see profile %s", profile)
+		}
+	}
 }
 
 // meet has the operation meet the fault.
