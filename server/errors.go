@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"syscall"
 
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/admission"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
@@ -32,6 +33,8 @@ func codeOf(err error) Code {
 	switch {
 	case errors.As(err, &own):
 		return own.code
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE): // whatever it was that needed one
+		return CodeLimitExceeded
 	case errors.Is(err, profile.ErrNotFound):
 		return CodeProfileNotFound
 	case errors.As(err, &broken): // its file was never good

@@ -134,7 +134,7 @@ func leaksIn(all []sample) []Finding {
 	}{
 		{"goroutines", func(s sample) int { return s.goroutines }, leakGoroutines, true, "report it with the goroutines that pprof shows, and restart the server when memory runs short"},
 		{"file descriptors", func(s sample) int { return s.descriptors }, leakDescriptors, true, "look at `ls -l /proc/PID/fd`, report it, and restart the server before its limit is reached"},
-		{"MCP sessions", func(s sample) int { return int(s.sessions) }, leakSessions, false, "clients go without ending their sessions: have them send DELETE; idle ones are given up after half an hour"},
+		{"MCP sessions", func(s sample) int { return int(s.sessions) }, leakSessions, false, "clients keep streams open that they no longer read: have them close their connections"},
 	} {
 		if from, to, yes := grew(part.of, part.by); yes && !(part.explains && busier) {
 			list = append(list, Finding{FindingLeak, "", "", fmt.Sprintf("%s grew from %d to %d in %v without more work", part.what, from, to, span), part.remedy})

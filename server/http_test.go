@@ -76,6 +76,17 @@ func TestHTTPOfBothGenerations(t *testing.T) {
 		t.Errorf("2025-11-25: %+v", got)
 	}
 
+	end, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, srv.URL+"/mcp", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end.Header.Set("Mcp-Session-Id", session)
+	if resp, err := http.DefaultClient.Do(end); err != nil || resp.StatusCode != http.StatusMethodNotAllowed || resp.Header.Get("Allow") == "" {
+		t.Errorf("DELETE of a session: %v %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
+
 	const meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}`
 	modern := map[string]string{"Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call", "Mcp-Name": "ssh_exec"}
 	got = post(t, srv.URL+"/mcp", `{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{`+params+`,`+meta+`}}`, modern)

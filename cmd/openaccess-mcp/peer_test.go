@@ -1,4 +1,4 @@
-//go:build realssh || containers
+//go:build realssh || containers || proof
 
 package main
 

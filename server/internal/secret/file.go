@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 )
 
 // maxFileSize bounds a secret or key file; real ones are a few kilobytes.
@@ -79,6 +80,9 @@ func read(path string, private bool) ([]byte, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			return fail(err, reason(err), "raise the limit of open files (ulimit -n, LimitNOFILE= in the unit) of the server")
+		}
 		return fail(err, reason(err), "make it readable to this user and nobody else: chmod 600 "+path)
 	}
 	defer f.Close()
