@@ -24,6 +24,8 @@ type capacityOptions struct {
 	objective  *loadgen.Objective // that slo says
 	start, max float64
 	budget     time.Duration
+	sweep      []int
+	repeats    int
 }
 
 func capacityCommand(commandLine string) *cobra.Command {
@@ -48,6 +50,8 @@ Exit codes: 0 found; 1 the objective is met at no rate; 4 the load generator, no
 	f.Float64Var(&o.start, "start", 50, "arrivals per second of the first trial")
 	f.Float64Var(&o.max, "max-rate", 20_000, "arrivals per second beyond which nothing is tried")
 	f.DurationVar(&o.budget, "budget", 170*time.Second, "time of all trials together")
+	f.IntSliceVar(&o.sweep, "sweep", nil, "instead of a search, measure closed loops of so many users, such as 1,2,4,8,16,32,64, and fit the scalability law to them")
+	f.IntVar(&o.repeats, "repeats", 3, "of each number of --sweep")
 	f.StringVar(&o.run.serverConfig, "server-config", "", "configuration `FILE` for the server")
 	f.StringVar(&o.run.target, "target", "fake", "fake, or a `DIR` with profiles/ and secrets/ of real hosts")
 	f.StringArrayVar(&o.run.profiles, "profile-id", nil, "use only the profile `ID` of the target (repeatable)")
@@ -102,6 +106,9 @@ func (o *capacityOptions) check() (err error) {
 	case o.budget < time.Minute:
 		return usage("--budget %v is too short for a search: give a minute or more", o.budget)
 	}
+	if err := o.checkSweep(); err != nil {
+		return err
+	}
 	return o.run.check()
 }
 
@@ -152,6 +159,9 @@ func (o *capacityOptions) search(cmd *cobra.Command, args []string) (err error) 
 		work.remove()
 	})()
 	s := &capacitySearch{o: o, plan: fitted, faults: faults.during(plan), srv: srv, notes: notes}
+	if len(o.sweep) > 0 {
+		return s.sweep(cmd)
+	}
 	return s.report(cmd)
 }
 
@@ -169,21 +179,10 @@ type capacitySearch struct {
 // trial measures at a rate, with arrivals of its own.
 func (s *capacitySearch) trial(ctx context.Context, p loadgen.TrialPlan) (loadgen.Trial, error) {
 	plan := *s.plan
-	plan.Seed += s.made
 	plan.Executor.Rate, plan.Executor.Warmup, plan.Executor.Duration = p.Rate, p.Warmup, p.Duration
-	s.made++
-	if err := s.srv.target.apply(s.faults); err != nil {
+	r, err := s.measure(ctx, plan)
+	if err != nil {
 		return loadgen.Trial{}, err
-	}
-	r, err := loadgen.Run(ctx, &plan, s.srv.open, s.srv.target.fit(&plan, loadgen.Options{
-		WorkDir: s.srv.work.files, RemoteDir: "/tmp/loadgen-" + s.srv.work.id,
-		Log: slog.New(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}))
-	switch {
-	case err != nil:
-		return loadgen.Trial{}, runError(&plan, err)
-	case r.Interrupted:
-		return loadgen.Trial{}, &exitError{exitInterrupted, errors.New("interrupted: nothing is known of the capacity")}
 	}
 	t := loadgen.TrialOf(s.o.objective, r)
 	if t.Good {
@@ -191,6 +190,28 @@ func (s *capacitySearch) trial(ctx context.Context, p loadgen.TrialPlan) (loadge
 	}
 	return t, nil
 }
+
+// measure runs a plan with a seed of its own.
+func (s *capacitySearch) measure(ctx context.Context, plan loadgen.Plan) (*loadgen.Result, error) {
+	plan.Seed += s.made
+	s.made++
+	if err := s.srv.target.apply(s.faults); err != nil {
+		return nil, err
+	}
+	r, err := loadgen.Run(ctx, &plan, s.srv.open, s.srv.target.fit(&plan, loadgen.Options{
+		WorkDir: s.srv.work.files, RemoteDir: "/tmp/loadgen-" + s.srv.work.id,
+		Log: slog.New(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}))
+	switch {
+	case err != nil:
+		return nil, runError(&plan, err)
+	case r.Interrupted:
+		return nil, errInterrupted
+	}
+	return r, nil
+}
+
+var errInterrupted = &exitError{exitInterrupted, errors.New("interrupted: nothing is known of the capacity")}
 
 // told says what came of a trial, on a line.
 func (s *capacitySearch) told(t loadgen.Trial) {
@@ -213,12 +234,22 @@ func (s *capacitySearch) report(cmd *cobra.Command) error {
 	case errors.Is(err, loadgen.ErrNoCapacity):
 		return &exitError{exitMissed, err}
 	case errors.Is(err, context.Canceled):
-		return &exitError{exitInterrupted, errors.New("interrupted: nothing is known of the capacity")}
+		return errInterrupted
 	case err != nil:
 		return err
 	case c.Generator:
 		return harness("the load generator was the limit, at about %.4g/s, so that nothing is said of the server: give it a machine of its own, or more CPUs", c.Rate)
 	}
+	d, err := s.document()
+	if err != nil {
+		return err
+	}
+	d.Capacity = result.NewCapacity(s.plan.Name, s.o.slo, c, runtime.NumCPU())
+	return output(cmd.OutOrStdout(), s.o.run.out, s.o.run.format, d)
+}
+
+// document is a result file of the last good trial, for what else is to be put into it.
+func (s *capacitySearch) document() (*result.Doc, error) {
 	var runs []*loadgen.Result
 	if s.last != nil {
 		runs = append(runs, s.last)
@@ -232,8 +263,7 @@ func (s *capacitySearch) report(cmd *cobra.Command) error {
 		Target: target, FailOn: loadgen.BandPoor,
 	}, runs)
 	if err != nil {
-		return harness("%w", err)
+		return nil, harness("%w", err)
 	}
-	d.Capacity = result.NewCapacity(s.plan.Name, s.o.slo, c, runtime.NumCPU())
-	return output(cmd.OutOrStdout(), s.o.run.out, s.o.run.format, d)
+	return d, nil
 }

@@ -15,6 +15,59 @@ type Capacity struct {
 	DurationS float64         `json:"duration_s"`
 	Profile   []CapacityTrial `json:"profile"` // at 50, 70 and 90 % of the rate
 	Trials    []CapacityTrial `json:"trials"`  // those that the rate was found by, in their order
+
+	Sweep *CapacitySweep `json:"sweep,omitempty"` // over concurrency, instead of a search
+}
+
+// CapacitySweep is throughput by concurrency, and the Universal Scalability Law fitted to it. Intervals hold with a probability of 95 %.
+type CapacitySweep struct {
+	Repeats    int             `json:"repeats"` // of each level
+	Levels     []CapacityLevel `json:"levels"`
+	Lambda     float64         `json:"lambda"` // throughput of one alone
+	LambdaLow  float64         `json:"lambda_low"`
+	LambdaHigh float64         `json:"lambda_high"`
+	Sigma      float64         `json:"sigma"` // contention
+	SigmaLow   float64         `json:"sigma_low"`
+	SigmaHigh  float64         `json:"sigma_high"`
+	Kappa      float64         `json:"kappa"` // coherence
+	KappaLow   float64         `json:"kappa_low"`
+	KappaHigh  float64         `json:"kappa_high"`
+	Peak       float64         `json:"peak"`      // concurrency beyond which throughput falls; 0 where it never does
+	PeakLow    float64         `json:"peak_low"`  // likewise
+	PeakHigh   float64         `json:"peak_high"` // likewise
+	R2         float64         `json:"r2"`        // share of the throughputs' variance that the law explains
+	Advice     []string        `json:"advice"`    // sentences without their full stops
+}
+
+// CapacityLevel is what was measured with a number of virtual users at once: the medians of the repeats.
+type CapacityLevel struct {
+	N          int     `json:"n"`
+	Throughput float64 `json:"throughput"`
+	Fitted     float64 `json:"fitted"` // by the law
+	Little     float64 `json:"little"` // throughput times mean latency over n, which is 1 by Little's law
+	MeanNS     int64   `json:"mean_ns"`
+	P50NS      int64   `json:"p50_ns"` // 0 where too few calls were measured, as for the others
+	P95NS      int64   `json:"p95_ns"`
+	P99NS      int64   `json:"p99_ns"`
+	ServerCPU  float64 `json:"server_cpu_percent"` // of one CPU
+}
+
+// NewSweep makes the part of a result file that tells of a sweep.
+func NewSweep(s *loadgen.Sweep) *CapacitySweep {
+	f := s.Fit
+	out := &CapacitySweep{
+		Lambda: f.Lambda, LambdaLow: f.LambdaIn.Low, LambdaHigh: f.LambdaIn.High, Sigma: f.Sigma, SigmaLow: f.SigmaIn.Low, SigmaHigh: f.SigmaIn.High,
+		Kappa: f.Kappa, KappaLow: f.KappaIn.Low, KappaHigh: f.KappaIn.High, Peak: finite(f.Peak()), PeakLow: finite(f.PeakIn.Low), PeakHigh: finite(f.PeakIn.High),
+		R2: finite(f.R2), Advice: s.Advice(),
+	}
+	for _, l := range s.Levels() {
+		out.Levels = append(out.Levels, CapacityLevel{
+			N: l.N, Throughput: l.Throughput, Fitted: l.Fitted, Little: l.Little, MeanNS: int64(l.Mean), P50NS: int64(l.P50), P95NS: int64(l.P95), P99NS: int64(l.P99),
+			ServerCPU: l.ServerCPU,
+		})
+	}
+	out.Repeats = len(s.Points) / max(1, len(out.Levels))
+	return out
 }
 
 // CapacityTrial is one measurement at a rate.
