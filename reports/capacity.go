@@ -2,9 +2,12 @@ package reports
 
 import (
 	"fmt"
+	"html/template"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/openaccess-mcp/openaccess-mcp/reports/chart"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
 
@@ -14,6 +17,7 @@ type capacityPart struct {
 	Lines []string // without full stops
 	Head  []string // the first is of text, the others of figures
 	Rows  [][]string
+	Chart template.HTML // for the page; empty for none
 }
 
 // capacityParts are all that there is to say. A nil c has none.
@@ -22,10 +26,16 @@ func capacityParts(c *result.Capacity) (parts []capacityPart) {
 		return nil
 	}
 	if c.Rate > 0 {
-		parts = append(parts, capacityPart{"Capacity", capacityLines(c), capacityHead, capacityRows(c)})
+		parts = append(parts, capacityPart{Title: "Capacity", Lines: capacityLines(c), Head: capacityHead, Rows: capacityRows(c)})
 	}
 	if s := c.Sweep; s != nil {
 		parts = append(parts, sweepPart(c.Scenario, s))
+	}
+	if len(c.Vary) > 0 {
+		parts = append(parts, varyPart(c))
+	}
+	if p := c.Plan; p != nil {
+		parts = append(parts, planPart(p))
 	}
 	for i := range parts {
 		for k, line := range parts[i].Lines {
@@ -89,6 +99,104 @@ func sweepPart(scenario string, s *result.CapacitySweep) capacityPart {
 		})
 	}
 	return p
+}
+
+// varyPart compares settings with the first.
+func varyPart(c *result.Capacity) capacityPart {
+	key, _, _ := strings.Cut(c.Vary[0].Setting, "=")
+	p := capacityPart{Title: "What each setting buys", Head: []string{clean(key[strings.LastIndexByte(key, '.')+1:]), "capacity", "interval", "to first", "p95 at 70 %", "CPU", "memory", "short first"}}
+	p.Chart = varyChart(c)
+	first := &c.Vary[0]
+	best := first
+	var unknown []string
+	for i := range c.Vary {
+		v := &c.Vary[i]
+		_, value, _ := strings.Cut(v.Setting, "=")
+		if v.Why != "" {
+			p.Rows = append(p.Rows, []string{value, none, none, none, none, none, none, none})
+			unknown = append(unknown, fmt.Sprintf("nothing is known of %s: %s", v.Setting, v.Why))
+			continue
+		}
+		if v.Low > best.High && (best.High > 0 || best.Rate == 0) { // no upper end is known where the objective held at every rate
+			best = v
+		}
+		against := none
+		if first.Rate > 0 {
+			against = fmt.Sprintf("×%.2f", v.Rate/first.Rate)
+		}
+		p.Rows = append(p.Rows, []string{value, perSecond(v.Rate), fmt.Sprintf("%s to %s", perSecond(v.Low), perSecond(v.High)), against, orUnknown(v.P95NS),
+			fmt.Sprintf("%.0f %%", v.ServerCPU), Size(float64(v.RSSBytes)), orNone(v.Saturated)})
+	}
+	p.Lines = []string{fmt.Sprintf("%s holds %s up to the rate given, with an interval of 95 %%", c.Scenario, c.Objective)}
+	if best == first {
+		p.Lines = append(p.Lines, fmt.Sprintf("no setting is clearly better than %s: their intervals overlap", first.Setting))
+	} else {
+		p.Lines = append(p.Lines, fmt.Sprintf("%s is the first that is clearly better than those before it", best.Setting))
+	}
+	p.Lines = append(p.Lines, unknown...)
+	return p
+}
+
+// varyChart draws the capacities as changes of the first, which must be known.
+func varyChart(c *result.Capacity) template.HTML {
+	first := c.Vary[0].Rate
+	if first <= 0 {
+		return ""
+	}
+	var effects []chart.Effect
+	for _, v := range c.Vary {
+		if v.Why != "" {
+			continue
+		}
+		high := v.High
+		if high == 0 {
+			high = v.Rate
+		}
+		setting := clean(v.Setting)
+		e := chart.Effect{Name: Fit(setting[strings.LastIndexByte(setting, '.')+1:], 32), Said: perSecond(v.Rate), At: v.Rate/first - 1, Low: v.Low/first - 1, High: high/first - 1, Ink: chart.InkAcceptable}
+		if v.Low > c.Vary[0].High && c.Vary[0].High > 0 {
+			e.Ink = chart.InkTarget
+		}
+		effects = append(effects, e)
+	}
+	low, high := chart.Reach(effects)
+	return template.HTML(chart.Forest(chart.Words{
+		ID: "capacity-vary", Title: "Capacity by setting", Desc: "How much more each setting holds than the first, with the interval; the table has the figures",
+	}, effects, low, high))
+}
+
+func planPart(p *result.CapacityPlan) capacityPart {
+	out := capacityPart{Title: fmt.Sprintf("Servers for %s", perSecond(p.Demand)), Head: []string{"Setting of each server", "use", "measured with"}}
+	say := func(format string, args ...any) { out.Lines = append(out.Lines, fmt.Sprintf(format, args...)) }
+	say("%s with %.0f %% to spare and %s to lose: %s (%d to %d over the interval of one server's capacity)", perSecond(p.Demand), 100*p.Headroom, count(p.Survive, "server"),
+		count(p.Servers, "server"), p.ServersLow, p.ServersHigh)
+	predicted := func(who string, x result.CapacityPrediction) {
+		say("%s each does %s, %.0f %% of what it holds, with a p50 of %s (%s to %s) and a p95 of %s (%s to %s)", who, perSecond(x.Rate), 100*x.Share,
+			orUnknown(x.P50), orUnknown(x.P50Low), orUnknown(x.P50Hi), orUnknown(x.P95), orUnknown(x.P95Low), orUnknown(x.P95Hi))
+	}
+	predicted("with all servers", p.Whole)
+	if p.Survive > 0 {
+		predicted(fmt.Sprintf("with %d lost", p.Survive), p.Reduced)
+	}
+	say("a server has up to %d calls at the host at once then", p.AtOnce)
+	if p.RSSBytes > 0 {
+		say("memory: the server measured took %s, so that %d take %s", Size(float64(p.RSSBytes)), p.Servers, Size(float64(p.Servers)*float64(p.RSSBytes)))
+	}
+	switch t := p.Tried; {
+	case t != nil:
+		verdict := "the objective held"
+		if !t.Held {
+			verdict = "the objective was missed: " + strings.Join(t.Trial.Why, "; ")
+		}
+		say("tried here with %s behind the gateway, of which %d killed half way: %s, with %s of %s, a p50 of %s, a p95 of %s and %.2g %% errors", count(t.Servers, "server"),
+			t.Killed, verdict, perSecond(t.Trial.Achieved), perSecond(t.Trial.Rate), orUnknown(t.Trial.P50NS), orUnknown(t.Trial.P95NS), 100*t.Errors)
+	case p.NotTried != "":
+		say("the plan was not tried: %s", p.NotTried)
+	}
+	for _, s := range p.Settings {
+		out.Rows = append(out.Rows, []string{s.Key, fmt.Sprint(s.Use), fmt.Sprint(s.InEffect)})
+	}
+	return out
 }
 
 func (t text) capacity(c *result.Capacity) {
