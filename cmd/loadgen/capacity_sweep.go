@@ -30,7 +30,7 @@ func (o *capacityOptions) checkSweep() error {
 	case o.repeats < 1:
 		return usage("--repeats %d is not above 0: give how often each number is measured", o.repeats)
 	}
-	for _, flag := range []string{"slo", "start", "max-rate", "budget"} {
+	for _, flag := range []string{"slo", "start", "max-rate", "budget", "demand"} {
 		if changed(flag) {
 			return usage("--%s belongs to a search, and --sweep makes none: drop one", flag)
 		}
