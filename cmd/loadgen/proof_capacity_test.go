@@ -47,7 +47,7 @@ steps:
 			t.Fatal(err)
 		}
 		for range repeats {
-			d := searchCapacity(t, file, "--slo", "p99<100ms,errors<0.1%", "--budget", length(170*time.Second, 25*time.Second))
+			d := searchCapacity(t, file, "--slo", "p99<100ms,errors<0.1%", "--budget", length(170*time.Second, 30*time.Second))
 			off := d.Rate/c.truth - 1
 			fmt.Fprintf(&report, "%-12s truth %.0f/s: found %.1f/s (%+.1f %%), interval %.1f to %.1f/s, knee %.0f/s, short first: %s; %.0f s of trials\n",
 				c.name, c.truth, d.Rate, 100*off, d.Low, d.High, d.Knee, d.Saturated, d.DurationS)
@@ -87,7 +87,7 @@ func searchCapacity(t *testing.T, args ...string) *result.Capacity {
 	dir := t.TempDir()
 	args = append([]string{"capacity", "--quiet", "--isolate", "--out", dir}, args...)
 	var u used
-	for range 3 {
+	for range 5 {
 		var code int
 		if u, code = attempt(t, program(t, "loadgen"), args...); code == exitHarness {
 			t.Logf("searched again:\n%s", u.stdout)

@@ -31,7 +31,7 @@ steps:
 			t.Fatal(err)
 		}
 	}
-	c := searchCapacity(t, scenario, "--server-config", config, "--slo", "p95<400ms,errors<2%", "--start", "25", "--budget", length(170*time.Second, 20*time.Second),
+	c := searchCapacity(t, scenario, "--server-config", config, "--slo", "p95<400ms,errors<2%", "--start", "25", "--budget", length(170*time.Second, 30*time.Second),
 		"--demand", "100/s", "--headroom", "30%", "--survive", "1")
 	p := c.Plan
 	if p == nil || p.Tried == nil {
