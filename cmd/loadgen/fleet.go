@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,7 +50,33 @@ func (s *capacitySearch) startFleet(ctx context.Context, n int, config string) (
 	if f.gateway, err = f.start(ctx, s.srv.path, front, nil, s.srv.work.files); err != nil {
 		return f, fmt.Errorf("the gateway: %w", err)
 	}
-	return f, nil
+	return f, f.ready(ctx)
+}
+
+// readyPause is the time between two looks whether the gateway has a server.
+const readyPause = 50 * time.Millisecond
+
+// ready waits until the gateway has found a server.
+func (f *fleet) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, daemonStart)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(f.gateway.url, "/mcp")+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the gateway has found no server that is ready within %v", daemonStart)
+		case <-time.After(readyPause):
+		}
+	}
 }
 
 // start starts a program unless the fleet is finished.
