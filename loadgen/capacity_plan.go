@@ -110,8 +110,8 @@ func (c *Capacity) rss() (most int64) {
 func (c *Capacity) predict(rate float64) Predicted {
 	p := Predicted{Rate: rate, Share: rate / c.Rate}
 	mid, most, least := c.at(p.Share), c.at(rate/c.Low), c.at(rate/cmp.Or(c.High, c.Rate))
-	p.P50 = Latencies{mid.P50, least.P50, most.P50}
-	p.P95 = Latencies{mid.P95, least.P95, most.P95}
+	span := func(at, a, b time.Duration) Latencies { return Latencies{at, min(at, a, b), max(at, a, b)} } // latency as measured need not rise all the way
+	p.P50, p.P95 = span(mid.P50, least.P50, most.P50), span(mid.P95, least.P95, most.P95)
 	return p
 }
 
