@@ -53,6 +53,9 @@ func (x *execution) start(t turn) {
 	x.turn = t
 	x.coll.turn(t)
 	x.origin = time.Now().Add(-t.from)
+	if !x.r.begin.IsZero() {
+		x.origin, x.r.begin = x.r.begin, time.Time{}
+	}
 	x.r.progress.measuring(x)
 }
 

@@ -22,7 +22,11 @@ func (e *Executor) maxInFlight() int {
 func (e *Executor) concurrency() int {
 	switch e.Kind {
 	case Closed:
-		return int(math.Round(e.ramp(0).highest()))
+		n := int(math.Round(e.ramp(0).highest()))
+		if e.Stages != nil {
+			n = e.shard.share(n)
+		}
+		return n
 	case Occupancy:
 		return e.Holders
 	}
@@ -39,7 +43,7 @@ func (e *Executor) sessions(d *ArmDriver) int {
 	case e.Kind == Closed:
 		return e.concurrency()
 	}
-	return min(DefaultSessions, e.concurrency())
+	return min(max(1, e.shard.share(DefaultSessions)), e.concurrency())
 }
 
 // length is the measured time: as it says itself, or as its stages or its trace take. It is 0 where iterations alone end it.

@@ -19,8 +19,8 @@ type load struct {
 	*workload
 	x         *execution
 	sessions  []Session
-	users     []*user // by number, made when they are first needed
-	iteration atomic.Int64
+	users     []*user      // by number, made when they are first needed
+	iteration atomic.Int64 // begun or dropped
 	started   atomic.Int64 // closed: iterations started in the measured time
 	retired   atomic.Int64 // closed: virtual users that have done all their iterations
 
@@ -42,12 +42,16 @@ type share struct {
 
 func newLoad(x *execution, w *workload) *load {
 	l := &load{workload: w, x: x}
-	l.iteration.Store(int64(w.index) * iterationStride)
 	if w.exec.Kind == Open {
-		l.arrivals = w.exec.schedule(w.begin-w.from, x.r.plan.Seed, arrivalStream+w.index)
+		l.arrivals = w.exec.shard.thin(w.exec.schedule(w.begin-w.from, x.r.plan.Seed, arrivalStream+w.index))
 		l.advance()
 	}
 	return l
+}
+
+// number is that of the next iteration.
+func (l *load) number() int64 {
+	return int64(l.index)*iterationStride + l.exec.shard.whole(l.iteration.Add(1)-1)
 }
 
 // run keeps to the workload until the turn's end or until ctx ends.
@@ -102,7 +106,7 @@ func (l *load) virtualUser(ctx, calls context.Context, u *user) {
 		case l.measures(now) && !l.admit(u):
 			return
 		}
-		n := l.iteration.Add(1) - 1
+		n := l.number()
 		replied := u.iterate(calls, l.draw(l.x.r.plan.Seed, n, now), n, now, false)
 		if pause := u.pause(replied); pause > 0 {
 			_ = sleepTimer(ctx, l.x.origin.Add(min(l.x.now()+pause, l.until())))
@@ -115,7 +119,7 @@ func (l *load) wanted(u *user, now time.Duration) time.Duration {
 	if l.exec.Stages == nil {
 		return max(now, l.from)
 	}
-	at := l.level.reaches(float64(u.index)+0.5, max(0, now-l.from).Seconds())
+	at := l.level.reaches(float64(l.exec.shard.whole(int64(u.index)))+0.5, max(0, now-l.from).Seconds())
 	if math.IsInf(at, 1) {
 		return forever
 	}
@@ -175,7 +179,7 @@ func (l *load) advance() {
 // arrive counts the arrival that is pending and finds it a slot; ok is false when it is dropped.
 func (l *load) arrive(free *slots) (a arrival, ok bool) {
 	x := l.x
-	a = arrival{n: l.iteration.Add(1) - 1, intended: l.pending}
+	a = arrival{n: l.number(), intended: l.pending}
 	a.part = l.draw(x.r.plan.Seed, a.n, a.intended)
 	measured, now := l.measures(a.intended), x.now()
 	share := &x.shares[a.part.index]
@@ -207,7 +211,7 @@ func (l *load) account() {
 		for ; l.left && l.pending < end; l.advance() {
 			if l.measures(l.pending) {
 				l.due++
-				l.x.shares[l.draw(l.x.r.plan.Seed, l.iteration.Add(1)-1, l.pending).index].due++
+				l.x.shares[l.draw(l.x.r.plan.Seed, l.number(), l.pending).index].due++
 			}
 		}
 	}

@@ -23,7 +23,8 @@ type part struct {
 
 // workload is an executor with the parts that it draws from.
 type workload struct {
-	exec  *Executor
+	exec  *Executor // the shard's part of it
+	own   bool      // it is that of a single part
 	parts []*part
 	from  time.Duration // on the arm's clock, as the next two are
 	begin time.Duration // of its measured time
@@ -46,7 +47,7 @@ func (c *planCompiler) mix(prog *program) {
 	default:
 		c.parts(prog)
 	}
-	shared := workload{exec: &p.Executor}
+	shared := workload{exec: p.Shard.of(&p.Executor)}
 	cell := 0
 	for i, pt := range prog.parts {
 		pt.index, pt.cell = i, cell
@@ -60,7 +61,7 @@ func (c *planCompiler) mix(prog *program) {
 	}
 	for i := range p.Mix {
 		if e := p.Mix[i].Executor; e != nil && i < len(prog.parts) {
-			prog.loads = append(prog.loads, workload{exec: e, parts: prog.parts[i : i+1]})
+			prog.loads = append(prog.loads, workload{exec: p.Shard.of(e), own: true, parts: prog.parts[i : i+1]})
 		}
 	}
 	prog.schedule(p)
@@ -157,7 +158,10 @@ func (c *planCompiler) within() {
 
 // part compiles the steps of a part. path goes in front of "steps".
 func (c *planCompiler) part(path string, m *Part, e *Executor, files []fileSet) *part {
-	pt := &part{name: m.Name, weight: m.Weight, maxInFlight: int64(m.MaxInFlight)}
+	pt := &part{name: m.Name, weight: m.Weight}
+	if m.MaxInFlight > 0 {
+		pt.maxInFlight = max(1, int64(c.plan.Shard.share(m.MaxInFlight)))
+	}
 	if m.Start > 0 {
 		pt.start = c.plan.Executor.Warmup + m.Start
 	}
@@ -195,7 +199,7 @@ func (prog *program) schedule(p *Plan) {
 		l.index, l.vu = uint64(i), vu
 		vu += max(0, l.exec.concurrency())
 		l.begin, l.end = p.Executor.Warmup, plan
-		if len(l.parts) == 1 && l.exec != &p.Executor {
+		if l.own {
 			l.from = l.parts[0].start
 			l.begin = max(l.begin, l.from)
 			if d := l.exec.length(); d > 0 {
@@ -217,7 +221,7 @@ func (p *Plan) PacedBy(part string) (kind ExecutorKind, atOnce int) {
 			e = m.Executor
 		}
 	}
-	return e.Kind, e.concurrency()
+	return e.Kind, p.Shard.of(e).concurrency()
 }
 
 // concurrency is how many iterations of a plan may be under way at once.

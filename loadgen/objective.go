@@ -138,6 +138,9 @@ func trialResources(c *Cell, r *Result) (out TrialResources) {
 	if c.Server != nil && c.Server.CPUPercent != nil {
 		out.ServerCPU = *c.Server.CPUPercent
 	}
+	if c.Server != nil && c.Server.RSSPeakBytes != nil {
+		out.RSS = *c.Server.RSSPeakBytes
+	}
 	if r.Elapsed > 0 {
 		out.GeneratorCPU = 100 * r.Generator.CPU.Seconds() / r.Elapsed.Seconds()
 	}

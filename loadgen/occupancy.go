@@ -30,7 +30,7 @@ func (l *load) holder(ctx, calls context.Context, u *user) {
 
 // hold runs one iteration. All of it counts, also what falls in the warm-up.
 func (l *load) hold(ctx, calls context.Context, u *user) {
-	n := l.iteration.Add(1) - 1
+	n := l.number()
 	p := l.draw(l.x.r.plan.Seed, n, l.x.now())
 	u.begin(p, n, true)
 	u.steps(calls, 0, p.give)

@@ -21,6 +21,7 @@ type Plan struct {
 	Thresholds  []Threshold   // judged on the first arm
 	Compare     []Comparison  // what the first arm has to show beside the others
 	MaxLateness time.Duration // bound on the p99 of how late open executors send, beyond which the run is not valid; 0 means MaxLatenessP99
+	Shard       Shard         // the part of the load that this generator takes; the zero value takes all
 	Faults      *Faults       // what shall go wrong at the fake host; nil changes nothing
 	Target      *Target       // the row of the targets table that grades this plan; nil leaves it ungraded
 
@@ -66,6 +67,8 @@ type Executor struct {
 	IterationsPerVU int64           // closed: each virtual user stops after this many measured ones; 0 means by Duration alone
 	Warmup          time.Duration   // not measured, comes before Duration
 	Duration        time.Duration   // measured; with Iterations or IterationsPerVU, 0 sets no limit of time; with Stages or Trace, 0 means their length
+
+	shard Shard // that VUs, Holders, Iterations, MaxInFlight and Sessions are the share of
 }
 
 // Stage changes an executor's rate or virtual users evenly from where the stage before it ended. With a Duration of 0 it jumps.

@@ -10,6 +10,7 @@ import (
 type Result struct {
 	Plan        *Plan
 	Started     time.Time
+	StartAt     time.Time // as Options had it
 	Elapsed     time.Duration
 	Interrupted bool              // the context ended first; the cells hold what ran until then
 	Aborted     string            // the threshold that ended the run and how it was missed; the cells hold what ran until then

@@ -25,6 +25,7 @@ type Options struct {
 	Vars      map[string]any // ${echo_host}, ${echo_port}, ${vpn_peer} and ${inside_profile}: texts and numbers that a target has
 	Export    *Export        // takes the samples of measured calls; nil for none
 	Progress  func(Progress) // called about four times a second and once at the end, from one goroutine; nil for none
+	StartAt   time.Time      // when the load begins; the zero value begins as soon as all is ready
 	Log       *slog.Logger   // what goes wrong without ending the run; nil discards it
 
 	pacer func() (p pacer, release func()) // replaced by tests, whose clock the kernel's sleep does not know
@@ -43,7 +44,8 @@ const (
 //
 // When ctx ends, no new call starts, those under way get two seconds, the teardown still runs, and the Result holds what was measured and
 // says Interrupted. Calls that fail, even all of them, are part of the Result. The error is non-nil, and the Result nil, when the plan is
-// wrong (PlanErrors), a file cannot be written, a driver or session does not open (the opener's error is wrapped), or a setup step fails.
+// wrong (PlanErrors), a file cannot be written, a driver or session does not open (the opener's error is wrapped), a setup step fails, or Options.StartAt
+// was missed (ErrLateStart).
 func Run(ctx context.Context, p *Plan, open Opener, opts Options) (*Result, error) {
 	prog, err := compilePlan(p)
 	if err != nil {
@@ -58,7 +60,7 @@ func Run(ctx context.Context, p *Plan, open Opener, opts Options) (*Result, erro
 	r := &runner{plan: p, prog: prog, opts: opts, open: open, health: startHealth(p)}
 	r.progress.start(p.Name, len(r.arms()), opts.Progress)
 	defer r.progress.stop()
-	res := &Result{Plan: p, Started: time.Now()}
+	res := &Result{Plan: p, Started: time.Now(), StartAt: opts.StartAt}
 	if err := r.measure(ctx, res); err != nil {
 		return nil, err
 	}
@@ -113,7 +115,8 @@ type runner struct {
 	open     Opener
 	health   *health
 	progress progress
-	watch    *watch // of the first arm
+	watch    *watch    // of the first arm
+	begin    time.Time // of the first turn, as Options.StartAt has it; zero for at once
 }
 
 func (r *runner) arms() []Arm {
@@ -132,6 +135,9 @@ func (r *runner) judge(res *Result) {
 	cpu := -1.0
 	if res.Elapsed > 0 {
 		cpu = 100 * res.Generator.CPU.Seconds() / res.Elapsed.Seconds()
+	}
+	if r.plan.Shard != (Shard{}) {
+		return // the whole is judged
 	}
 	res.Thresholds = judgeThresholds(r.plan.Thresholds, first, cpu, r.watch.outcome())
 	res.Thresholds = append(res.Thresholds, judgeComparisons(r.plan.Compare, arms[0].Name, res.Cells)...)
@@ -174,6 +180,12 @@ func (r *runner) measure(ctx context.Context, res *Result) error {
 	}
 	arms[0].coll.watch = newWatch(r.plan.Thresholds, arms[0].coll.names)
 	r.watch = arms[0].coll.watch
+	if err := r.await(ctx); errors.Is(err, ErrLateStart) {
+		return err
+	} else if err != nil {
+		res.Interrupted = true
+		return nil
+	}
 	res.Interrupted = r.alternate(ctx, arms)
 	for _, x := range arms {
 		if x.turn != (turn{}) {
@@ -182,6 +194,21 @@ func (r *runner) measure(ctx context.Context, res *Result) error {
 	}
 	res.Aborted = r.watch.why()
 	return nil
+}
+
+// await waits for Options.StartAt. The error is that of ctx, or wraps ErrLateStart.
+func (r *runner) await(ctx context.Context) error {
+	at := r.opts.StartAt
+	if at.IsZero() {
+		return nil
+	}
+	now := time.Now()
+	left := at.Sub(now)
+	if left < 0 {
+		return fmt.Errorf("%w: all was ready %v after %s", ErrLateStart, -left.Round(time.Millisecond), at.Format(time.RFC3339))
+	}
+	r.begin = now.Add(left) // on the monotonic clock
+	return sleepTimer(ctx, r.begin)
 }
 
 // remoteDir is ${remote_dir} under an arm. Several arms have one each, so that none finds what another left.

@@ -34,7 +34,7 @@ func newUser(l *load, index int) *user {
 	u.vars = l.x.vars("")
 	u.vars.vu, u.vars.user = l.vu+index, u
 	if l.exec.ThinkTime.Max > 0 {
-		u.chance = rand.New(rand.NewPCG(l.x.r.plan.Seed, thinkStream+uint64(u.vars.vu)))
+		u.chance = rand.New(rand.NewPCG(l.x.r.plan.Seed, thinkStream+uint64(l.exec.shard.whole(int64(u.vars.vu)))))
 	}
 	return u
 }

@@ -76,6 +76,7 @@ func compilePlan(p *Plan) (*program, error) {
 		c.names(fmt.Sprintf("mix[%d].steps", i), p.Mix[i].Name, p.Mix[i].Steps, measured)
 	}
 	c.arms(p)
+	c.shard(p)
 	c.thresholds(p.Thresholds, measured)
 	c.comparisons(p)
 	c.target(p.Target, measured)

@@ -37,6 +37,7 @@ func Benchfmt(w io.Writer, d *result.Doc) error {
 		}
 	}
 	benchGate(b, d.Gate, d.Run.Host.Cores)
+	benchCapacity(b, d.Capacity, d.Run.Host.Cores)
 	return b.Flush()
 }
 

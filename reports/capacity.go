@@ -2,11 +2,53 @@ package reports
 
 import (
 	"fmt"
+	"html/template"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/openaccess-mcp/openaccess-mcp/reports/chart"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
+
+// capacityPart is a part of what is said of capacity: sentences and a table.
+type capacityPart struct {
+	Title string
+	Lines []string // without full stops
+	Head  []string // the first is of text, the others of figures
+	Rows  [][]string
+	Chart template.HTML // for the page; empty for none
+}
+
+// capacityParts are all that there is to say. A nil c has none.
+func capacityParts(c *result.Capacity) (parts []capacityPart) {
+	if c == nil {
+		return nil
+	}
+	if c.Rate > 0 {
+		parts = append(parts, capacityPart{Title: "Capacity", Lines: capacityLines(c), Head: capacityHead, Rows: capacityRows(c)})
+	}
+	if s := c.Sweep; s != nil {
+		parts = append(parts, sweepPart(c.Scenario, s))
+	}
+	if len(c.Vary) > 0 {
+		parts = append(parts, varyPart(c))
+	}
+	if p := c.Plan; p != nil {
+		parts = append(parts, planPart(p))
+	}
+	for i := range parts {
+		for k, line := range parts[i].Lines {
+			parts[i].Lines[k] = clean(line)
+		}
+		for _, row := range parts[i].Rows {
+			for k := range row {
+				row[k] = clean(row[k])
+			}
+		}
+	}
+	return parts
+}
 
 // capacityLines says what a search for capacity found, a sentence a line.
 func capacityLines(c *result.Capacity) []string {
@@ -45,30 +87,143 @@ func orUnknown(ns int64) string {
 	return Duration(time.Duration(ns))
 }
 
+func sweepPart(scenario string, s *result.CapacitySweep) capacityPart {
+	p := capacityPart{Title: "Throughput by concurrency", Head: []string{"At once", "throughput", "by the law", "Little", "p50", "p95", "p99", "server CPU"}}
+	law := fmt.Sprintf("%s by the Universal Scalability Law: one alone does %s (%s to %s), contention %.2g (%.2g to %.2g), coherence %.2g (%.2g to %.2g), R² %.3f", scenario,
+		perSecond(s.Lambda), perSecond(s.LambdaLow), perSecond(s.LambdaHigh), s.Sigma, s.SigmaLow, s.SigmaHigh, s.Kappa, s.KappaLow, s.KappaHigh, s.R2)
+	p.Lines = append([]string{law}, s.Advice...)
+	for _, l := range s.Levels {
+		p.Rows = append(p.Rows, []string{
+			fmt.Sprint(l.N), perSecond(l.Throughput), perSecond(l.Fitted), fmt.Sprintf("%.2f", l.Little), orUnknown(l.P50NS), orUnknown(l.P95NS), orUnknown(l.P99NS),
+			fmt.Sprintf("%.0f %%", l.ServerCPU),
+		})
+	}
+	return p
+}
+
+// varyPart compares settings with the first.
+func varyPart(c *result.Capacity) capacityPart {
+	key, _, _ := strings.Cut(c.Vary[0].Setting, "=")
+	p := capacityPart{Title: "What each setting buys", Head: []string{clean(key[strings.LastIndexByte(key, '.')+1:]), "capacity", "interval", "to first", "p95 at 70 %", "CPU", "memory", "short first"}}
+	p.Chart = varyChart(c)
+	first := &c.Vary[0]
+	best := first
+	var unknown []string
+	for i := range c.Vary {
+		v := &c.Vary[i]
+		_, value, _ := strings.Cut(v.Setting, "=")
+		if v.Why != "" {
+			p.Rows = append(p.Rows, []string{value, none, none, none, none, none, none, none})
+			unknown = append(unknown, fmt.Sprintf("nothing is known of %s: %s", v.Setting, v.Why))
+			continue
+		}
+		if v.Low > best.High && (best.High > 0 || best.Rate == 0) { // no upper end is known where the objective held at every rate
+			best = v
+		}
+		against := none
+		if first.Rate > 0 {
+			against = fmt.Sprintf("×%.2f", v.Rate/first.Rate)
+		}
+		p.Rows = append(p.Rows, []string{value, perSecond(v.Rate), fmt.Sprintf("%s to %s", perSecond(v.Low), perSecond(v.High)), against, orUnknown(v.P95NS),
+			fmt.Sprintf("%.0f %%", v.ServerCPU), Size(float64(v.RSSBytes)), orNone(v.Saturated)})
+	}
+	p.Lines = []string{fmt.Sprintf("%s holds %s up to the rate given, with an interval of 95 %%", c.Scenario, c.Objective)}
+	if best == first {
+		p.Lines = append(p.Lines, fmt.Sprintf("no setting is clearly better than %s: their intervals overlap", first.Setting))
+	} else {
+		p.Lines = append(p.Lines, fmt.Sprintf("%s is the first that is clearly better than those before it", best.Setting))
+	}
+	p.Lines = append(p.Lines, unknown...)
+	return p
+}
+
+// varyChart draws the capacities as changes of the first, which must be known.
+func varyChart(c *result.Capacity) template.HTML {
+	first := c.Vary[0].Rate
+	if first <= 0 {
+		return ""
+	}
+	var effects []chart.Effect
+	for _, v := range c.Vary {
+		if v.Why != "" {
+			continue
+		}
+		high := v.High
+		if high == 0 {
+			high = v.Rate
+		}
+		setting := clean(v.Setting)
+		e := chart.Effect{Name: Fit(setting[strings.LastIndexByte(setting, '.')+1:], 32), Said: perSecond(v.Rate), At: v.Rate/first - 1, Low: v.Low/first - 1, High: high/first - 1, Ink: chart.InkAcceptable}
+		if v.Low > c.Vary[0].High && c.Vary[0].High > 0 {
+			e.Ink = chart.InkTarget
+		}
+		effects = append(effects, e)
+	}
+	low, high := chart.Reach(effects)
+	return template.HTML(chart.Forest(chart.Words{
+		ID: "capacity-vary", Title: "Capacity by setting", Desc: "How much more each setting holds than the first, with the interval; the table has the figures",
+	}, effects, low, high))
+}
+
+func planPart(p *result.CapacityPlan) capacityPart {
+	out := capacityPart{Title: fmt.Sprintf("Servers for %s", perSecond(p.Demand)), Head: []string{"Setting of each server", "use", "measured with"}}
+	say := func(format string, args ...any) { out.Lines = append(out.Lines, fmt.Sprintf(format, args...)) }
+	say("%s with %.0f %% to spare and %s to lose: %s (%d to %d over the interval of one server's capacity)", perSecond(p.Demand), 100*p.Headroom, count(p.Survive, "server"),
+		count(p.Servers, "server"), p.ServersLow, p.ServersHigh)
+	predicted := func(who string, x result.CapacityPrediction) {
+		say("%s each does %s, %.0f %% of what it holds, with a p50 of %s (%s to %s) and a p95 of %s (%s to %s)", who, perSecond(x.Rate), 100*x.Share,
+			orUnknown(x.P50), orUnknown(x.P50Low), orUnknown(x.P50Hi), orUnknown(x.P95), orUnknown(x.P95Low), orUnknown(x.P95Hi))
+	}
+	predicted("with all servers", p.Whole)
+	if p.Survive > 0 {
+		predicted(fmt.Sprintf("with %d lost", p.Survive), p.Reduced)
+	}
+	say("a server has up to %d calls at the host at once then", p.AtOnce)
+	if p.RSSBytes > 0 {
+		say("memory: the server measured took %s, so that %d take %s", Size(float64(p.RSSBytes)), p.Servers, Size(float64(p.Servers)*float64(p.RSSBytes)))
+	}
+	switch t := p.Tried; {
+	case t != nil:
+		verdict := "the objective held"
+		if !t.Held {
+			verdict = "the objective was missed: " + strings.Join(t.Trial.Why, "; ")
+		}
+		say("tried here with %s behind the gateway, of which %d killed half way: %s, with %s of %s, a p50 of %s, a p95 of %s and %.2g %% errors", count(t.Servers, "server"),
+			t.Killed, verdict, perSecond(t.Trial.Achieved), perSecond(t.Trial.Rate), orUnknown(t.Trial.P50NS), orUnknown(t.Trial.P95NS), 100*t.Errors)
+	case p.NotTried != "":
+		say("the plan was not tried: %s", p.NotTried)
+	}
+	for _, s := range p.Settings {
+		out.Rows = append(out.Rows, []string{s.Key, fmt.Sprint(s.Use), fmt.Sprint(s.InEffect)})
+	}
+	return out
+}
+
 func (t text) capacity(c *result.Capacity) {
-	if c == nil {
-		return
+	for _, p := range capacityParts(c) {
+		fmt.Fprintln(t, "\n"+p.Title)
+		for _, line := range p.Lines {
+			t.paragraph("  ", line)
+		}
+		if len(p.Head) == 0 {
+			continue
+		}
+		tab := table{columns: []column{{head: p.Head[0], text: true}}}
+		for _, head := range p.Head[1:] {
+			tab.columns = append(tab.columns, column{head: head})
+		}
+		for _, row := range p.Rows {
+			tab.add(row...)
+		}
+		tab.write(t, t.columns)
 	}
-	fmt.Fprintln(t, "\nCapacity")
-	for _, line := range capacityLines(c) {
-		t.paragraph("  ", clean(line))
-	}
-	tab := table{columns: []column{{head: capacityHead[0], text: true}}}
-	for _, head := range capacityHead[1:] {
-		tab.columns = append(tab.columns, column{head: head})
-	}
-	for _, row := range capacityRows(c) {
-		tab.add(row...)
-	}
-	tab.write(t, t.columns)
 }
 
 func mdCapacity(w io.Writer, c *result.Capacity) {
-	if c == nil {
-		return
+	for _, p := range capacityParts(c) {
+		fmt.Fprintf(w, "\n### %s\n", p.Title)
+		mdList(w, p.Lines)
+		t := mdTable{head: p.Head, rows: p.Rows}
+		t.write(w, p.Title)
 	}
-	fmt.Fprint(w, "\n### Capacity\n")
-	mdList(w, capacityLines(c))
-	t := mdTable{head: capacityHead, rows: capacityRows(c)}
-	t.write(w, "Below capacity")
 }

@@ -2,11 +2,14 @@ package reports
 
 import (
 	"bytes"
+	"html"
+	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen/stats"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
 
@@ -34,12 +37,12 @@ func TestCapacityIsReported(t *testing.T) {
 	d := sample(t, execRun())
 	d.Capacity = result.NewCapacity("ssh-exec", "p99<100ms", capacityFound(), 2)
 	wants := []string{"801/s", "790.4/s", "809.5/s", "720/s", "target", "from 400.5/s to 812/s", "from 11ms to 90ms", "70 % of capacity", "560.7/s"}
-	for name, render := range map[string]Render{"text": Text, "markdown": Markdown} {
+	for name, render := range map[string]Render{"text": Text, "markdown": Markdown, "html": HTML} {
 		var b bytes.Buffer
 		if err := render(&b, d); err != nil {
 			t.Fatal(err)
 		}
-		text := strings.Join(strings.Fields(b.String()), " ")
+		text := strings.Join(strings.Fields(html.UnescapeString(b.String())), " ")
 		for _, want := range wants {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s lacks %q:\n%s", name, want, b.String())
@@ -56,6 +59,96 @@ func TestCapacityIsReported(t *testing.T) {
 	}
 	if c := back.Capacity; c == nil || c.Rate != 801 || len(c.Profile) != 3 || len(c.Trials) != 3 || c.Saturated != loadgen.SaturatedTarget {
 		t.Errorf("read back: %+v", c)
+	}
+}
+
+// allCapacity is a document with everything that there may be on capacity.
+func allCapacity(t *testing.T) *result.Doc {
+	t.Helper()
+	d := sample(t, execRun())
+	c := capacityFound()
+	d.Capacity = result.NewCapacity("ssh-exec", "p99<100ms", c, 2)
+	var points []loadgen.SweepPoint
+	law := stats.USL{Lambda: 100, Sigma: 0.02, Kappa: 0.002}
+	for _, n := range []int{1, 2, 4, 8, 16, 32} {
+		points = append(points, loadgen.SweepPoint{N: n, Throughput: law.Throughput(float64(n)), Little: 1, P50: 10 * time.Millisecond, P95: 20 * time.Millisecond})
+	}
+	sweep, err := loadgen.FitSweep(points, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Capacity.Sweep = result.NewSweep(sweep)
+	plan, err := loadgen.PlanServers(c, loadgen.Demand{Rate: 1600, Headroom: 0.3, Survive: 1, InEffect: loadgen.PoolSettings{MaxPerProfile: 10, MaxOperations: 100, MaxSSHConnections: 10, MaxMemoryMB: 1024}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Capacity.Plan = result.NewPlan(plan)
+	d.Capacity.Plan.Try(loadgen.Trial{Plan: loadgen.TrialPlan{Rate: 1600}, Why: []string{"exec: p99<100ms was missed"}, Achieved: 1500, P95: 200 * time.Millisecond}, 0.001, 1)
+	d.Capacity.Vary = []result.CapacityVariant{
+		{Setting: "connection_pooling.max_ssh_connections=5", Rate: 400, Low: 390, High: 410, P95NS: 12e6, ServerCPU: 30, RSSBytes: 60 << 20, Saturated: "pool wait"},
+		{Setting: "connection_pooling.max_ssh_connections=10", Rate: 800, Low: 780, High: 820, P95NS: 13e6, ServerCPU: 60, RSSBytes: 70 << 20, Saturated: "target"},
+		{Setting: "connection_pooling.max_ssh_connections=20", Why: "the load generator was the limit"},
+	}
+	return d
+}
+
+// TestAllFormatsTellOfCapacity looks for the figures that each format has to have.
+func TestAllFormatsTellOfCapacity(t *testing.T) {
+	said := []string{"16 at once reach", "coherence 0.002", "1600/s with 30 % to spare and 1 server to lose: 4 servers", "the objective was missed", "resource_limits.max_per_profile",
+		"max_ssh_connections=10 is the first that is clearly better", "×2.00", "the load generator was the limit"}
+	for format, wants := range map[string][]string{
+		"text": said, "markdown": said, "html": append(said, "<svg", "Capacity by setting"),
+		"csv":         {"capacity_part", "sweep,,16,", "vary,connection_pooling.max_ssh_connections=10,,800,780,820,true", "plan,4 servers,,1600"},
+		"junit":       {`name="capacity p99&lt;100ms" classname="ssh-exec"`, `plan of 4 servers for 1600/s`, `<failure message="exec: p99&lt;100ms was missed"`},
+		"openmetrics": {`loadgen_capacity_rate{scenario="ssh-exec",objective="p99<100ms"} 801 `, `loadgen_scalability_throughput_rate{scenario="ssh-exec",objective="p99<100ms",at_once="8"}`, "loadgen_plan_servers", `setting="connection_pooling.max_ssh_connections=10"} 800 `},
+		"benchfmt":    {"BenchmarkCapacity/scenario=ssh-exec-", "\t1\t801 ops/s", "/at_once=8-", "/setting=connection_pooling.max_ssh_connections=10-"},
+		"json":        {`"servers": 4`, `"sigma"`},
+		"github":      {},
+	} {
+		t.Run(format, func(t *testing.T) {
+			render, err := Renderer(format)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b bytes.Buffer
+			if err := render(&b, allCapacity(t)); err != nil {
+				t.Fatal(err)
+			}
+			text := b.String()
+			if format == "text" || format == "markdown" || format == "html" {
+				text = strings.Join(strings.Fields(html.UnescapeString(strings.ReplaceAll(text, "\\", ""))), " ")
+			}
+			for _, want := range wants {
+				if !strings.Contains(text, want) {
+					t.Errorf("no %q in\n%s", want, text)
+				}
+			}
+		})
+	}
+}
+
+// TestCapacityWithoutAnEnd renders what is infinite in the law: no peak.
+func TestCapacityWithoutAnEnd(t *testing.T) {
+	var points []loadgen.SweepPoint
+	for _, n := range []int{1, 2, 4, 8} {
+		points = append(points, loadgen.SweepPoint{N: n, Throughput: 100 * float64(n), Little: 1})
+	}
+	s, err := loadgen.FitSweep(points, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Fit.Kappa, s.Fit.PeakIn.High = 0, math.Inf(1)
+	d := sample(t, execRun())
+	d.Capacity = &result.Capacity{Scenario: "ssh-exec", Profile: []result.CapacityTrial{}, Trials: []result.CapacityTrial{}, Sweep: result.NewSweep(s)}
+	for _, format := range Formats() {
+		render, _ := Renderer(format)
+		var b bytes.Buffer
+		if err := render(&b, d); err != nil {
+			t.Errorf("%s: %v", format, err)
+		}
+		if format != "json" && strings.Contains(b.String(), "Inf") {
+			t.Errorf("%s says infinity:\n%s", format, b.String())
+		}
 	}
 }
 

@@ -17,13 +17,15 @@ type csvColumn struct {
 
 // CSV writes a row for each cell, rows of the targets table that were not run included, for a spreadsheet or a data frame: RFC 4180, with a head
 // line. Durations are nanoseconds. A figure that was not measured is empty. Text that a spreadsheet would take for a formula begins with an
-// apostrophe. Of a gate it has a row for each cell that was judged, in columns of their own: a change is a share, a figure in its unit.
+// apostrophe. Of a gate it has a row for each cell that was judged, in columns of their own: a change is a share, a figure in its unit;
+// of a search for capacity one for each thing measured.
 func CSV(w io.Writer, d *result.Doc) error {
 	var t csvTable
 	if d.Gate != nil {
 		t.gate(d)
 	}
-	if d.Gate == nil || len(d.Scenarios) > 0 {
+	t.capacity(d)
+	if d.Gate == nil && d.Capacity == nil || len(d.Scenarios) > 0 {
 		t.scenarios(d)
 	}
 	out := csv.NewWriter(w)

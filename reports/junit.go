@@ -42,6 +42,7 @@ func JUnit(w io.Writer, d *result.Doc) error {
 		s.cell(&d.Scenarios[i])
 	}
 	s.gate(d.Gate)
+	s.capacity(d.Capacity)
 	verdict := junitCase{Name: "verdict", Class: "loadgen"}
 	if v := newView(d); !v.OK {
 		verdict.Failure = &junitMessage{strings.Join(append([]string{v.Verdict}, v.Failed...), "; ")}

@@ -31,6 +31,7 @@ func OpenMetrics(w io.Writer, d *result.Doc) error {
 	m.server()
 	m.judgements()
 	m.gate(d.Gate)
+	m.capacity(d.Capacity)
 	fmt.Fprintln(m, "# EOF")
 	return m.Flush()
 }

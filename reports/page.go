@@ -26,6 +26,7 @@ type pageView struct {
 	Valid    bool
 	LeftOut  string
 
+	Capacity  []capacityPart
 	Gate      *pageGate // nil without one
 	Open      bool      // the verdict is neither: it cannot be told
 	Passed    []string  // why a gate passed
@@ -82,6 +83,7 @@ func newPage(d *result.Doc) pageView {
 		p.Spent = append(p.Spent, newSpent(&r))
 	}
 	p.Sections, p.LeftOut = sections(d)
+	p.Capacity = capacityParts(d.Capacity)
 	p.Gate, p.Passed, p.Generated = newPageGate(d.Gate), passed(d), generated(d)
 	p.Open = d.Gate != nil && d.Gate.Verdict == result.GateInconclusive
 	return p

@@ -9,6 +9,7 @@ import (
 
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/access"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/pool"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/vpn"
 )
@@ -25,6 +26,7 @@ type Noop struct {
 func NewNoop(cfg Config, n Noop) *Server {
 	s := &Server{cfg: cfg.withDefaults(), vpn: vpn.New(0), started: time.Now(), local: localUser()}
 	s.pool = pool.New(pool.Config{})
+	s.access, _ = access.Open(access.Config{Logger: s.cfg.Logger}) // fails for files alone, and there is none
 	s.mcp = mcpserver.NewMCPServer("openaccess-mcp-noop", s.cfg.Version,
 		mcpserver.WithToolCapabilities(false), mcpserver.WithRecovery(), mcpserver.WithHooks(s.hooks()))
 	tool := s.execTool()

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +33,21 @@ func TestNoop(t *testing.T) {
 	client.Close()
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestNoopAnswersOverHTTP(t *testing.T) {
+	s := NewNoop(Config{}, Noop{})
+	defer s.Close()
+	req := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/mcp", strings.NewReader(
+		`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}`))
+	req.RemoteAddr = "127.0.0.1:1"
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, req)
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "openaccess-mcp-noop") {
+		t.Errorf("%d: %s", w.Code, w.Body)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,15 @@ type capacityOptions struct {
 	objective  *loadgen.Objective // that slo says
 	start, max float64
 	budget     time.Duration
+	sweep      []int
+	repeats    int
+	demand     demandOptions
+	varied     string
+	vary       variation // that varied says
 }
+
+// leastBudget is the shortest --budget: doubling and the latency below capacity take half of it.
+const leastBudget = 20 * time.Second
 
 func capacityCommand(commandLine string) *cobra.Command {
 	o := capacityOptions{run: runOptions{command: commandLine, failOn: "poor"}}
@@ -48,6 +57,13 @@ Exit codes: 0 found; 1 the objective is met at no rate; 4 the load generator, no
 	f.Float64Var(&o.start, "start", 50, "arrivals per second of the first trial")
 	f.Float64Var(&o.max, "max-rate", 20_000, "arrivals per second beyond which nothing is tried")
 	f.DurationVar(&o.budget, "budget", 170*time.Second, "time of all trials together")
+	f.IntSliceVar(&o.sweep, "sweep", nil, "instead of a search, measure closed loops of so many users, such as 1,2,4,8,16,32,64, and fit the scalability law to them")
+	f.IntVar(&o.repeats, "repeats", 3, "of each number of --sweep")
+	f.StringVar(&o.varied, "vary", "", "search with each value of a `KEY=V,V…` of the server's configuration, such as connection_pooling.max_ssh_connections=5,10,20")
+	f.StringVar(&o.demand.rate, "demand", "", "also plan servers for so many calls per second, such as 2500/s")
+	f.StringVar(&o.demand.headroom, "headroom", "30%", "of the demand that they have to spare")
+	f.IntVar(&o.demand.survive, "survive", 1, "how many of them may be lost")
+	f.BoolVar(&o.demand.try, "try", true, "try the plan on this machine, behind the gateway, where there is room")
 	f.StringVar(&o.run.serverConfig, "server-config", "", "configuration `FILE` for the server")
 	f.StringVar(&o.run.target, "target", "fake", "fake, or a `DIR` with profiles/ and secrets/ of real hosts")
 	f.StringArrayVar(&o.run.profiles, "profile-id", nil, "use only the profile `ID` of the target (repeatable)")
@@ -99,8 +115,17 @@ func (o *capacityOptions) check() (err error) {
 		return usage("--start %g is not above 0: give arrivals per second", o.start)
 	case !(o.max >= o.start):
 		return usage("--max-rate %g is below --start %g: raise it", o.max, o.start)
-	case o.budget < time.Minute:
-		return usage("--budget %v is too short for a search: give a minute or more", o.budget)
+	case o.budget < leastBudget:
+		return usage("--budget %v is too short for a search: give %v or more", o.budget, leastBudget)
+	}
+	if err := o.checkSweep(); err != nil {
+		return err
+	}
+	if err := o.checkVary(); err != nil {
+		return err
+	}
+	if err := o.demand.check(o.run.overrides.changed); err != nil {
+		return err
 	}
 	return o.run.check()
 }
@@ -147,11 +172,18 @@ func (o *capacityOptions) search(cmd *cobra.Command, args []string) (err error) 
 	if err != nil {
 		return err
 	}
+	s := &capacitySearch{o: o, plan: fitted, faults: faults.during(plan), srv: srv, notes: notes}
 	defer endOnSecondInterrupt(func() {
 		srv.process.kill()
+		s.kill.call()
 		work.remove()
 	})()
-	s := &capacitySearch{o: o, plan: fitted, faults: faults.during(plan), srv: srv, notes: notes}
+	switch {
+	case len(o.sweep) > 0:
+		return s.sweep(cmd)
+	case o.varied != "":
+		return s.reportVaried(cmd)
+	}
 	return s.report(cmd)
 }
 
@@ -164,26 +196,36 @@ type capacitySearch struct {
 	notes  io.Writer
 	made   uint64          // trials so far
 	last   *loadgen.Result // that was good and valid, for the report
+	kill   killer          // of what else was started
+}
+
+// killer ends what was started, from whatever goroutine.
+type killer struct {
+	mu sync.Mutex
+	f  func()
+}
+
+func (k *killer) set(f func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.f = f
+}
+
+func (k *killer) call() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.f != nil {
+		k.f()
+	}
 }
 
 // trial measures at a rate, with arrivals of its own.
 func (s *capacitySearch) trial(ctx context.Context, p loadgen.TrialPlan) (loadgen.Trial, error) {
 	plan := *s.plan
-	plan.Seed += s.made
 	plan.Executor.Rate, plan.Executor.Warmup, plan.Executor.Duration = p.Rate, p.Warmup, p.Duration
-	s.made++
-	if err := s.srv.target.apply(s.faults); err != nil {
+	r, err := s.measure(ctx, plan)
+	if err != nil {
 		return loadgen.Trial{}, err
-	}
-	r, err := loadgen.Run(ctx, &plan, s.srv.open, s.srv.target.fit(&plan, loadgen.Options{
-		WorkDir: s.srv.work.files, RemoteDir: "/tmp/loadgen-" + s.srv.work.id,
-		Log: slog.New(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	}))
-	switch {
-	case err != nil:
-		return loadgen.Trial{}, runError(&plan, err)
-	case r.Interrupted:
-		return loadgen.Trial{}, &exitError{exitInterrupted, errors.New("interrupted: nothing is known of the capacity")}
 	}
 	t := loadgen.TrialOf(s.o.objective, r)
 	if t.Good {
@@ -191,6 +233,34 @@ func (s *capacitySearch) trial(ctx context.Context, p loadgen.TrialPlan) (loadge
 	}
 	return t, nil
 }
+
+// measure runs a plan with a seed of its own.
+func (s *capacitySearch) measure(ctx context.Context, plan loadgen.Plan) (*loadgen.Result, error) {
+	return s.measureWith(ctx, plan, s.srv.open, nil)
+}
+
+// measureWith does so over a driver, and tells of its progress.
+func (s *capacitySearch) measureWith(ctx context.Context, plan loadgen.Plan, open loadgen.Opener, progress func(loadgen.Progress)) (*loadgen.Result, error) {
+	plan.Seed += s.made
+	s.made++
+	if err := s.srv.target.apply(s.faults); err != nil {
+		return nil, err
+	}
+	r, err := loadgen.Run(ctx, &plan, open, s.srv.target.fit(&plan, loadgen.Options{
+		Progress: progress,
+		WorkDir:  s.srv.work.files, RemoteDir: "/tmp/loadgen-" + s.srv.work.id,
+		Log: slog.New(slog.NewTextHandler(s.notes, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	}))
+	switch {
+	case err != nil:
+		return nil, runError(&plan, err)
+	case r.Interrupted:
+		return nil, errInterrupted
+	}
+	return r, nil
+}
+
+var errInterrupted = &exitError{exitInterrupted, errors.New("interrupted: nothing is known of the capacity")}
 
 // told says what came of a trial, on a line.
 func (s *capacitySearch) told(t loadgen.Trial) {
@@ -204,21 +274,50 @@ func (s *capacitySearch) told(t loadgen.Trial) {
 	fmt.Fprintf(s.notes, "loadgen: capacity: %.5g/s for %v: %s\n", t.Plan.Rate, t.Plan.Duration.Round(100*time.Millisecond), verdict)
 }
 
-// report searches and reports.
-func (s *capacitySearch) report(cmd *cobra.Command) error {
-	c, err := loadgen.SearchCapacity(cmd.Context(), loadgen.CapacityOptions{
+// find searches. Its error wraps loadgen.ErrNoCapacity where the objective is met at no rate.
+func (s *capacitySearch) find(ctx context.Context) (*loadgen.Capacity, error) {
+	c, err := loadgen.SearchCapacity(ctx, loadgen.CapacityOptions{
 		Start: s.o.start, MaxRate: s.o.max, Budget: s.o.budget, Allowed: s.o.objective.Allowed(), Bound: s.o.objective.Bound(), Done: s.told,
 	}, s.trial)
+	if errors.Is(err, context.Canceled) {
+		return nil, errInterrupted
+	}
+	return c, err
+}
+
+// report searches and reports.
+func (s *capacitySearch) report(cmd *cobra.Command) error {
+	c, err := s.find(cmd.Context())
 	switch {
 	case errors.Is(err, loadgen.ErrNoCapacity):
 		return &exitError{exitMissed, err}
-	case errors.Is(err, context.Canceled):
-		return &exitError{exitInterrupted, errors.New("interrupted: nothing is known of the capacity")}
 	case err != nil:
 		return err
 	case c.Generator:
 		return harness("the load generator was the limit, at about %.4g/s, so that nothing is said of the server: give it a machine of its own, or more CPUs", c.Rate)
 	}
+	found := result.NewCapacity(s.plan.Name, s.o.slo, c, runtime.NumCPU())
+	if s.o.demand.demand.Rate > 0 {
+		if found.Plan, err = s.planServers(cmd.Context(), c); err != nil {
+			return err
+		}
+	}
+	d, err := s.document()
+	if err != nil {
+		return err
+	}
+	d.Capacity = found
+	if err := output(cmd.OutOrStdout(), s.o.run.out, s.o.run.format, d); err != nil {
+		return err
+	}
+	if p := found.Plan; p != nil && p.Tried != nil && !p.Tried.Held {
+		return &exitError{exitMissed, errors.New("the plan was tried, and missed the objective")}
+	}
+	return nil
+}
+
+// document is a result file of the last good trial, for what else is to be put into it.
+func (s *capacitySearch) document() (*result.Doc, error) {
 	var runs []*loadgen.Result
 	if s.last != nil {
 		runs = append(runs, s.last)
@@ -232,8 +331,7 @@ func (s *capacitySearch) report(cmd *cobra.Command) error {
 		Target: target, FailOn: loadgen.BandPoor,
 	}, runs)
 	if err != nil {
-		return harness("%w", err)
+		return nil, harness("%w", err)
 	}
-	d.Capacity = result.NewCapacity(s.plan.Name, s.o.slo, c, runtime.NumCPU())
-	return output(cmd.OutOrStdout(), s.o.run.out, s.o.run.format, d)
+	return d, nil
 }

@@ -91,7 +91,7 @@ func rootCommand(args []string) *cobra.Command {
 Exit codes: 0 all held; 1 a target or threshold was missed; 2 bad usage or input; 3 too little was measured
 to say; 4 the harness, target or server could not do its work; 130 interrupted.`,
 	}
-	root.AddCommand(runCommand(commandLine(args)), listCommand(), validateCommand(), reportCommand(), calibrateCommand(), gateCommand(commandLine(args)), capacityCommand(commandLine(args)), historyCommand(), compareCommand(),
+	root.AddCommand(runCommand(commandLine(args)), listCommand(), validateCommand(), reportCommand(), calibrateCommand(), gateCommand(commandLine(args)), capacityCommand(commandLine(args)), historyCommand(), compareCommand(), mergeCommand(),
 		versionCommand(), fakeHostCommand(), noopServerCommand())
 	return root
 }

@@ -39,6 +39,8 @@ type runOptions struct {
 	quiet                           bool
 	overrides                       overrides
 	command                         string // that runs the same again
+	shard, startAt                  string
+	start                           time.Time // that startAt says; zero for at once
 }
 
 func runCommand(commandLine string) *cobra.Command {
@@ -72,6 +74,8 @@ goes to standard error. Interrupt once for a report of what ran, twice to end at
 	f.StringVar(&o.calibration, "calibration", "", "certificate `FILE` of loadgen calibrate, to put into the reports")
 	f.StringVar(&o.format, "format", "text", "report on standard output: "+strings.Join(reports.Formats(), ", "))
 	f.StringVar(&o.failOn, "fail-on", "poor", "band that fails: poor, or acceptable for whatever misses its target")
+	f.StringVar(&o.shard, "shard", "", "take the part `I/N` of the load, such as 2/8; loadgen merge makes one result of all parts")
+	f.StringVar(&o.startAt, "start-at", "", "begin the load at a `TIME` such as 2026-01-31T12:00:00Z")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
 	o.overrides.flags(f)
 	return cmd
@@ -120,6 +124,9 @@ func (o *runOptions) run(cmd *cobra.Command, args []string) (err error) {
 	}
 	plans, err := o.plans(args)
 	if err != nil {
+		return err
+	}
+	if err := o.checkShard(plans); err != nil {
 		return err
 	}
 	tuneThreads(plans...)
@@ -187,7 +194,7 @@ func (o *runOptions) measure(cmd *cobra.Command, plans []*loadgen.Plan, faults i
 	})()
 	runs, broken := runAll(cmd.Context(), plans, faults, srv, samples.into(loadgen.Options{
 		WorkDir: work.files, RemoteDir: "/tmp/loadgen-" + work.id,
-		Progress: show.update, Log: slog.New(slog.NewTextHandler(show, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		StartAt: o.start, Progress: show.update, Log: slog.New(slog.NewTextHandler(show, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}), show)
 	if len(runs) == 0 {
 		return broken

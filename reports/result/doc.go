@@ -38,6 +38,25 @@ type Run struct {
 	Server    Server    `json:"server"`
 	Target    Target    `json:"target"`
 	Shard     string    `json:"shard,omitempty"` // "i/n" where the load was split
+	Split     *Split    `json:"split,omitempty"` // what a shard knows of the whole
+}
+
+// Split is what the shards of a run have in common, so that they can be merged and the whole be judged.
+type Split struct {
+	Plan        string       `json:"plan"`       // SHA-256 that all of them have
+	Start       time.Time    `json:"start"`      // of the load
+	Thresholds  []string     `json:"thresholds"` // of the whole, as ParseThreshold reads them
+	Target      *SplitTarget `json:"target,omitempty"`
+	Interrupted bool         `json:"interrupted,omitempty"` // the figures are of what ran until then
+}
+
+// SplitTarget is the row of the targets table that grades the whole.
+type SplitTarget struct {
+	Operation    string   `json:"operation"`
+	Statistic    string   `json:"statistic"`
+	Steps        []string `json:"steps"` // that are judged; empty for all
+	TargetNS     int64    `json:"target_ns"`
+	AcceptableNS int64    `json:"acceptable_ns"`
 }
 
 // Host is the machine that the load generator ran on.

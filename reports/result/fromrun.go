@@ -63,6 +63,9 @@ func (d *Doc) add(r *loadgen.Result) error {
 		d.Run.Started = r.Started.UTC()
 		d.Run.Seed = r.Plan.Seed
 	}
+	if err := d.Run.split(r); err != nil {
+		return err
+	}
 	d.Run.DurationS = r.Started.Add(r.Elapsed).Sub(d.Run.Started).Seconds()
 	first := len(d.Scenarios)
 	for i := range r.Cells {
