@@ -1,0 +1,93 @@
+package stats
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestTheilSenPublished has the cloud seeding of Hollander and Wolfe, Nonparametric Statistical Methods, 2nd edition, example 9.1: double ratios in
+// five years, whose slope is −0.056, and Gilbert's rule for the ranks of the interval's ends.
+func TestTheilSenPublished(t *testing.T) {
+	x, y := []float64{1, 2, 3, 4, 5}, []float64{1.26, 1.27, 1.12, 1.16, 1.03}
+	s, ok := TheilSen(x, y, 0.9)
+	if !ok || math.Abs(s.Slope+0.05625) > 1e-12 || s.Points != 5 {
+		t.Fatalf("%+v", s)
+	}
+	// S has the variance 5·4·15/18, so at 90 % the ends are the slopes of rank (10−6.71)/2, rounded outwards: the first and the last.
+	if math.Abs(s.Low+0.15) > 1e-12 || math.Abs(s.High-0.04) > 1e-12 {
+		t.Errorf("interval %g to %g", s.Low, s.High)
+	}
+	if s, _ = TheilSen(x, y, 0.999); !math.IsInf(s.Low, -1) || !math.IsInf(s.High, 1) {
+		t.Errorf("five values bound the slope with 99.9 %% confidence: %+v", s)
+	}
+}
+
+func TestTheilSenEdges(t *testing.T) {
+	x := make([]float64, 40)
+	flat, line, wild := make([]float64, 40), make([]float64, 40), make([]float64, 40)
+	for i := range x {
+		x[i], flat[i], line[i] = float64(i), 7, 3*float64(i)
+		wild[i] = line[i]
+		if i%5 == 2 {
+			wild[i] = 1e6
+		}
+	}
+	if s, ok := TheilSen(x, flat, 0.99); !ok || s.Slope != 0 || s.Low != 0 || s.High != 0 || s.Inflation != 1 {
+		t.Errorf("flat: %+v", s)
+	}
+	if s, _ := TheilSen(x, line, 0.99); s.Slope != 3 || s.Low != 3 || s.High != 3 {
+		t.Errorf("line: %+v", s)
+	}
+	if s, _ := TheilSen(x, wild, 0.99); s.Slope != 3 {
+		t.Errorf("a fifth of the values are wild: %+v", s)
+	}
+	if _, ok := TheilSen(x[:2], line[:2], 0.99); ok {
+		t.Error("two values have a slope")
+	}
+}
+
+// TestKendallVariance has the values of Gilbert's formula without and with ties: two, and three alike.
+func TestKendallVariance(t *testing.T) {
+	for want, y := range map[float64][]float64{
+		125:               {1, 2, 3, 4, 5, 6, 7, 8, 9, 10},
+		125 - 1:           {1, 1, 3, 4, 5, 6, 7, 8, 9, 10},
+		125 - 4.0 + 1.0/3: {1, 2, 3, 3, 3, 6, 7, 8, 9, 10},
+	} {
+		if got := kendallVariance(y); math.Abs(got-want) > 1e-9 {
+			t.Errorf("%v: %g, want %g", y, got, want)
+		}
+	}
+}
+
+// TestTheilSenCovers draws series with a known slope, and noise that is independent, heavy-tailed, or alike from one value to the next.
+func TestTheilSenCovers(t *testing.T) {
+	const draws, n, slope = 1000, 50, 0.02
+	for _, c := range []struct {
+		name          string
+		memory, cover float64
+		heavy         bool
+	}{{"independent", 0, 0.985, false}, {"heavy tails", 0, 0.985, true}, {"autoregressive, 0.3", 0.3, 0.975, false}, {"autoregressive, 0.6", 0.6, 0.965, false}} {
+		rnd := rand.New(rand.NewPCG(1, 2))
+		held := 0
+		x, y := make([]float64, n), make([]float64, n)
+		for range draws {
+			noise := 0.0
+			for i := range y {
+				step := rnd.NormFloat64()
+				if c.heavy {
+					step /= math.Sqrt(rnd.ExpFloat64() + 0.01)
+				}
+				noise = c.memory*noise + step
+				x[i], y[i] = float64(i), slope*float64(i)+noise
+			}
+			if s, _ := TheilSen(x, y, 0.99); s.Low <= slope && slope <= s.High {
+				held++
+			}
+		}
+		t.Logf("%s: %.1f %%", c.name, 100*float64(held)/draws)
+		if share := float64(held) / draws; share < c.cover {
+			t.Errorf("%s: the interval holds the slope in %.1f %% of the draws, want %.1f %%", c.name, 100*share, 100*c.cover)
+		}
+	}
+}
