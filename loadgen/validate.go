@@ -77,6 +77,7 @@ func compilePlan(p *Plan) (*program, error) {
 	}
 	c.arms(p)
 	c.thresholds(p.Thresholds, measured)
+	c.trends(p.Trends, measured)
 	c.comparisons(p)
 	c.target(p.Target, measured)
 	if len(c.errs) > 0 {
