@@ -25,7 +25,7 @@ func (l *levels) add(metric string, at time.Duration, value float64) {
 	}
 	t := l.metrics[metric]
 	if t == nil {
-		t = &levelTimeline{width: windowWidth}
+		t = &levelTimeline{width: readInterval}
 		l.metrics[metric] = t
 	}
 	for max(at, 0)/t.width >= maxWindows {

@@ -37,7 +37,7 @@ type TrendResult struct {
 	Part    string
 	Verdict TrendVerdict
 	Slope   float64 // 0 without data
-	Low     float64 // the interval that holds the growth; infinite where nothing bounds it
+	Low     float64 // the interval that holds the growth; infinite without data
 	High    float64 // for NoLeak, the bound that was shown
 	Late    float64 // growth in the later half of what was judged
 	Points  int
@@ -169,14 +169,14 @@ func (r *TrendResult) decide() {
 	switch {
 	case r.Low > tolerated && r.Late > tolerated:
 		r.Verdict = Leak
-		r.Why = fmt.Sprintf("it grows by %s or more, and %s are tolerated", write(r.Low), write(tolerated))
+		r.Why = fmt.Sprintf("it grows by %s or more, and %s is tolerated", write(r.Low), FormatGrowth(r.Trend.Unit(), tolerated))
 	case r.High <= tolerated && r.Late <= tolerated:
 		r.Verdict = NoLeak
-		r.Why = fmt.Sprintf("it grows by %s at most, and %s are tolerated", write(r.High), write(tolerated))
+		r.Why = fmt.Sprintf("it grows by %s at most, and %s is tolerated", write(r.High), FormatGrowth(r.Trend.Unit(), tolerated))
 	case r.Low > tolerated || r.High <= tolerated:
 		r.Why = fmt.Sprintf("the whole and its later half, which grows by %s, do not agree: it may not have settled; run longer", write(r.Late))
 	default:
-		r.Why = fmt.Sprintf("it grows by %s to %s, and %s are tolerated: run longer", write(r.Low), write(r.High), write(tolerated))
+		r.Why = fmt.Sprintf("it grows by %s to %s, and %s is tolerated: run longer", FormatGrowth(r.Trend.Unit(), r.Low), write(r.High), FormatGrowth(r.Trend.Unit(), tolerated))
 	}
 }
 
@@ -222,7 +222,7 @@ func FormatGrowth(unit string, v float64) string {
 		}
 	}
 	text := fmt.Sprintf("%.3g", size)
-	if size >= 1000 {
+	if size >= 999.5 {
 		text = fmt.Sprintf("%.0f", size)
 	}
 	if v < 0 && size != 0 {

@@ -4,21 +4,27 @@ import (
 	"cmp"
 	"math"
 	"slices"
+
+	"gonum.org/v1/gonum/stat/distuv"
 )
 
 // Slope is how a series changes with time, per unit of time.
 type Slope struct {
 	Slope     float64
-	Low, High float64 // interval that holds it with the confidence asked for; infinite where the series is too short to bound it
+	Low, High float64 // interval that holds it with the confidence asked for
 	Points    int
 	Inflation float64 // how many times wider than that of independent values the variance is, 1 or more
 }
 
 // TheilSen fits a line through values y at the ascending times x, of which there are at least 3, or else ok is false. The slope is the median of
 // those of all pairs, so that a quarter of the values may be wild (Theil 1950; Sen, "Estimates of the Regression Coefficient Based on Kendall's
-// Tau", JASA 63, 1968). The interval is Sen's, with ties as in Gilbert, Statistical Methods for Environmental Pollution Monitoring, 1987, section
-// 16.5. Its variance takes account of neighbours that are alike, by the autocorrelation of the ranks of what the line leaves, after Hamed and Rao
-// ("A modified Mann–Kendall trend test for autocorrelated data", Journal of Hydrology 204, 1998). Values should come about evenly in time.
+// Tau", JASA 63, 1968). Values should come about evenly in time.
+//
+// The interval is the wider one, on each side, of two. Sen's goes by ranks, with ties as in Gilbert, Statistical Methods for Environmental Pollution
+// Monitoring, 1987, section 16.5, and does not see a step that most pairs do not straddle. That of least squares goes by what the line leaves, and
+// does. Both grow with the root of the Inflation, since neighbours are alike: Matalas and Sankarasubramanian, "Effect of persistence on trend
+// detection via regression", Water Resources Research 39, 2003; and there are only as many independent values left as a quantile of Student's t
+// makes up for. A series that wanders like a random walk has a wide interval, that may hold a little less often than the confidence says.
 func TheilSen(x, y []float64, confidence float64) (s Slope, ok bool) {
 	n := len(y)
 	if n < 3 || len(x) != n {
@@ -37,18 +43,37 @@ func TheilSen(x, y []float64, confidence float64) (s Slope, ok bool) {
 	}
 	slices.Sort(slopes)
 	s = Slope{Slope: middle(slopes), Points: n}
-	rest := make([]float64, n)
+	rest, spread := s.leaves(x, y)
+	s.Inflation = inflation(rest)
+	z := distuv.StudentsT{Sigma: 1, Nu: max(float64(n)/s.Inflation-2, 3)}.Quantile((1 + confidence) / 2)
+	wider := math.Sqrt(s.Inflation)
+	low, high := senEnds(slopes, z*math.Sqrt(kendallVariance(y)))
+	s.Low = s.Slope - wider*max(s.Slope-low, z*spread)
+	s.High = s.Slope + wider*max(high-s.Slope, z*spread)
+	return s, true
+}
+
+// leaves is what the line leaves of the values, and the standard error that the slope of least squares has by it.
+func (s Slope) leaves(x, y []float64) (rest []float64, spread float64) {
+	n := float64(len(y))
+	rest = make([]float64, len(y))
+	var mean, at, squares, times float64
 	for i := range rest {
 		rest[i] = y[i] - s.Slope*x[i]
+		mean += rest[i] / n
+		at += x[i] / n
 	}
-	s.Inflation = inflation(rest)
-	reach := math.Sqrt2 * math.Erfinv(confidence) * math.Sqrt(s.Inflation*kendallVariance(y))
-	s.Low, s.High = math.Inf(-1), math.Inf(1)
-	pairs := float64(len(slopes))
-	if from := int(math.Floor((pairs - reach) / 2)); from >= 1 {
-		s.Low, s.High = slopes[from-1], slopes[len(slopes)-from]
+	for i := range rest {
+		squares += (rest[i] - mean) * (rest[i] - mean)
+		times += (x[i] - at) * (x[i] - at)
 	}
-	return s, true
+	return rest, math.Sqrt(squares / (n - 2) / times)
+}
+
+// senEnds are the ends of Sen's interval for a reach of Kendall's S: two of the sorted slopes, the outermost where the reach is beyond.
+func senEnds(slopes []float64, reach float64) (low, high float64) {
+	from := max(int(math.Floor((float64(len(slopes))-reach)/2)), 1)
+	return slopes[from-1], slopes[len(slopes)-from]
 }
 
 // middle is the median of sorted values.
@@ -73,10 +98,11 @@ func kendallVariance(y []float64) float64 {
 	return v
 }
 
-// inflation is by how much the likeness of neighbours widens the variance: Hamed and Rao's n/n*, of the autocorrelations that differ from 0 with
-// 95 % confidence, or what a first-order autoregression has, (1+r)/(1−r), where that is more. Its r makes up for what fitting a line takes from
-// it (Marriott and Pope, "Bias in the estimation of autocorrelations", Biometrika 41, 1954), which n/n* does not. It is never less than 1: a
-// series that swings back and forth is no reason to be surer than of independent values.
+// inflation is by how much the likeness of neighbours widens the variance: n/n* of Hamed and Rao ("A modified Mann–Kendall trend test for
+// autocorrelated data", Journal of Hydrology 204, 1998), of the autocorrelations of ranks that differ from 0 with 95 % confidence, or what a
+// first-order autoregression has, (1+r)/(1−r), where that is more. Its r makes up for what fitting a line takes from it (Marriott and Pope, "Bias
+// in the estimation of autocorrelations", Biometrika 41, 1954), which n/n* does not. It is never less than 1: a series that swings back and forth
+// is no reason to be surer than of independent values. It is at most 2n−1, that of a random walk.
 func inflation(rest []float64) float64 {
 	size := len(rest)
 	n := float64(size)
@@ -104,8 +130,11 @@ func inflation(rest []float64) float64 {
 			sum += left * (left - 1) * (left - 2) * c
 		}
 	}
-	next = min(max((next+2/n)/(1-4/n), 0), 1-2/n)
-	return max(1+2*sum/(n*(n-1)*(n-2)), (1+next)/(1-next))
+	if next += 2 / n; n > 4 {
+		next /= 1 - 4/n
+	}
+	next = min(max(next, 0), 1-1/n)
+	return min(max(1+2*sum/(n*(n-1)*(n-2)), (1+next)/(1-next)), 2*n-1)
 }
 
 // ranks gives each value its place in the order of all, from 1 on; equal ones share the mean of theirs.

@@ -15,11 +15,25 @@ func TestTheilSenPublished(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	// S has the variance 5·4·15/18, so at 90 % the ends are the slopes of rank (10−6.71)/2, rounded outwards: the first and the last.
-	if math.Abs(s.Low+0.15) > 1e-12 || math.Abs(s.High-0.04) > 1e-12 {
+	slopes := []float64{-0.15, -0.13, -0.08, -0.07, -0.0575, -0.055, -0.045, -1. / 30, 0.01, 0.04}
+	if low, high := senEnds(slopes, 1.6449*math.Sqrt(kendallVariance(y))); low != -0.15 || high != 0.04 {
+		t.Errorf("Sen's interval is %g to %g", low, high)
+	}
+	if low, high := senEnds(slopes, 3); low != -0.08 || high != -1./30 {
+		t.Errorf("Sen's interval is %g to %g", low, high)
+	}
+	if s.Low > -0.149999 || s.High < 0.039999 || math.IsNaN(s.Low+s.High) {
 		t.Errorf("interval %g to %g", s.Low, s.High)
 	}
-	if s, _ = TheilSen(x, y, 0.999); !math.IsInf(s.Low, -1) || !math.IsInf(s.High, 1) {
-		t.Errorf("five values bound the slope with 99.9 %% confidence: %+v", s)
+}
+
+// TestLeastSquaresError has the standard error of the slope of Anscombe's first set, "Graphs in Statistical Analysis", The American Statistician 27,
+// 1973: 0.118.
+func TestLeastSquaresError(t *testing.T) {
+	x := []float64{10, 8, 13, 9, 11, 14, 6, 4, 12, 7, 5}
+	y := []float64{8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68}
+	if _, spread := (Slope{Slope: 0.50009}).leaves(x, y); math.Abs(spread-0.1179) > 0.0001 {
+		t.Errorf("standard error %g", spread)
 	}
 }
 
@@ -33,14 +47,21 @@ func TestTheilSenEdges(t *testing.T) {
 			wild[i] = 1e6
 		}
 	}
-	if s, ok := TheilSen(x, flat, 0.99); !ok || s.Slope != 0 || s.Low != 0 || s.High != 0 || s.Inflation != 1 {
+	if s, ok := TheilSen(x, flat, 0.99); !ok || s.Slope != 0 || math.Abs(s.Low) > 1e-12 || math.Abs(s.High) > 1e-12 || s.Inflation != 1 {
 		t.Errorf("flat: %+v", s)
 	}
-	if s, _ := TheilSen(x, line, 0.99); s.Slope != 3 || s.Low != 3 || s.High != 3 {
+	if s, _ := TheilSen(x, line, 0.99); s.Slope != 3 || math.Abs(s.Low-3) > 1e-12 || math.Abs(s.High-3) > 1e-12 {
 		t.Errorf("line: %+v", s)
 	}
 	if s, _ := TheilSen(x, wild, 0.99); s.Slope != 3 {
 		t.Errorf("a fifth of the values are wild: %+v", s)
+	}
+	step := make([]float64, 40)
+	for i := 36; i < 40; i++ {
+		step[i] = 10
+	}
+	if s, _ := TheilSen(x, step, 0.99); s.Slope != 0 || s.High < 10./40 {
+		t.Errorf("a step near the end may be the first of many: %+v", s)
 	}
 	if _, ok := TheilSen(x[:2], line[:2], 0.99); ok {
 		t.Error("two values have a slope")
@@ -67,7 +88,7 @@ func TestTheilSenCovers(t *testing.T) {
 		name          string
 		memory, cover float64
 		heavy         bool
-	}{{"independent", 0, 0.985, false}, {"heavy tails", 0, 0.985, true}, {"autoregressive, 0.3", 0.3, 0.975, false}, {"autoregressive, 0.6", 0.6, 0.965, false}} {
+	}{{"independent", 0, 0.985, false}, {"heavy tails", 0, 0.985, true}, {"autoregressive, 0.3", 0.3, 0.975, false}, {"autoregressive, 0.6", 0.6, 0.965, false}, {"autoregressive, 0.9", 0.9, 0.96, false}, {"random walk", 1, 0.88, false}} {
 		rnd := rand.New(rand.NewPCG(1, 2))
 		held := 0
 		x, y := make([]float64, n), make([]float64, n)

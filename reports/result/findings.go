@@ -82,9 +82,9 @@ func (s *Scenario) findings(failOn loadgen.Band) []Finding {
 	for _, t := range s.Trends {
 		switch t.Verdict {
 		case loadgen.Leak:
-			missed("leak of %s: %s", t.Metric, t.Why)
+			missed("leak: %s: %s", t.Metric, t.Why)
 		case loadgen.Unknown:
-			out = append(out, Finding{Inconclusive, s.title() + ": whether " + t.Metric + " leaks is not yet known: " + t.Why})
+			out = append(out, Finding{Inconclusive, s.title() + ": whether " + t.Metric + " grows is not yet known: " + t.Why})
 		}
 	}
 	return out
