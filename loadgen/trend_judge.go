@@ -52,26 +52,35 @@ func judgeTrends(ts []Trend, cells []Cell) []TrendResult {
 	if len(cells) == 0 {
 		return nil
 	}
-	var calls int64
-	for i := range cells {
-		calls += cells[i].Requests
-	}
-	perSecond := float64(calls) / cells[0].Measured.Seconds()
+	calls := callsBy(cells)
 	for _, t := range ts {
 		q, latency := t.latency()
 		if !latency {
-			out = append(out, t.judge(serverSeries(cells[0].Server, t.Metric), perSecond))
+			out = append(out, t.judge(serverSeries(cells[0].Server, t.Metric), calls))
 			continue
 		}
 		for i := range cells {
 			if c := &cells[i]; t.speaksOf(c.Part, c.Step) {
-				r := t.judge(latencySeries(c.Windows, q), perSecond)
+				r := t.judge(latencySeries(c.Windows, q), calls)
 				r.Step, r.Part = c.Step, c.Part
 				out = append(out, r)
 			}
 		}
 	}
 	return out
+}
+
+// callsBy gives the calls that were due, of all cells, by a time of the measured time in seconds.
+func callsBy(cells []Cell) func(seconds float64) float64 {
+	return func(seconds float64) (calls float64) {
+		for i := range cells {
+			for _, w := range cells[i].Windows {
+				past := (seconds - w.Start.Seconds()) / w.Width.Seconds()
+				calls += float64(w.Requests) * min(max(past, 0), 1)
+			}
+		}
+		return calls
+	}
 }
 
 // trendSeries is what a trend is judged on, without the time in which the server settles.
@@ -139,26 +148,33 @@ func (s *trendSeries) add(width time.Duration, first, n int, value float64) {
 	s.x, s.y = append(s.x, width.Seconds()*(float64(first)+float64(n)/2)), append(s.y, value)
 }
 
-// judge fits a line through the whole series, and one through its later half: what has only not settled yet grows less there.
-func (t Trend) judge(s trendSeries, callsPerSecond float64) TrendResult {
+// judge fits a line through the whole series, and one through its later half: what has only not settled yet grows less there. What grows with the
+// calls is laid over them instead of over time, so that it makes a line whatever the rate does.
+func (t Trend) judge(s trendSeries, calls func(seconds float64) float64) TrendResult {
 	r := TrendResult{Trend: t, Verdict: Unknown, Points: len(s.x), From: s.from, To: s.to, Low: math.Inf(-1), High: math.Inf(1)}
-	scale := 3600.0
-	if t.Per == PerCalls {
-		scale = 1000 / callsPerSecond
-	}
-	switch {
-	case len(s.x) == 0:
-		r.Why = "there is no data"
-		return r
-	case len(s.x) < leastPoints || math.IsInf(scale, 0) || math.IsNaN(scale):
+	if len(s.x) < leastPoints {
 		r.Why = fmt.Sprintf("there are %d points, at least %d are needed: run longer", len(s.x), leastPoints)
+		if len(s.x) == 0 {
+			r.Why = "there is no data"
+		}
 		return r
 	}
-	whole, _ := stats.TheilSen(s.x, s.y, TrendConfidence)
-	half := len(s.x) / 2
-	late, _ := stats.TheilSen(s.x[half:], s.y[half:], TrendConfidence)
-	step := s.unit / (s.x[len(s.x)-1] - s.x[0]) // a change smaller than a step shows nowhere
-	r.Slope, r.Low, r.High, r.Late = scale*whole.Slope, scale*(whole.Low-step), scale*(whole.High+step), scale*late.Slope
+	x := make([]float64, len(s.x))
+	for i, at := range s.x {
+		x[i] = at / 3600
+		if t.Per == PerCalls {
+			x[i] = calls(at) / 1000
+		}
+	}
+	half := len(x) / 2
+	whole, ok := stats.TheilSen(x, s.y, TrendConfidence)
+	late, lateOK := stats.TheilSen(x[half:], s.y[half:], TrendConfidence)
+	if !ok || !lateOK {
+		r.Why = "there were no calls"
+		return r
+	}
+	step := s.unit / (x[len(x)-1] - x[0]) // a change smaller than a step shows nowhere
+	r.Slope, r.Low, r.High, r.Late = whole.Slope, whole.Low-step, whole.High+step, late.Slope
 	r.decide()
 	return r
 }

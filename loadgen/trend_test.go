@@ -68,7 +68,8 @@ func (s soak) cells(seed uint64, callsPerSecond float64) []Cell {
 	for i := range s.seconds {
 		r.levels.add("server.goroutines", time.Duration(i)*time.Second, s.level(i, noise))
 	}
-	return []Cell{{Server: r, Measured: time.Duration(s.seconds) * time.Second, Requests: int64(callsPerSecond * float64(s.seconds))}}
+	length := time.Duration(s.seconds) * time.Second
+	return []Cell{{Server: r, Windows: []Window{{Width: length, Requests: int64(callsPerSecond * length.Seconds())}}}}
 }
 
 // TestVerdicts judges a hundred soaks of each kind; TestProofVerdicts a thousand.

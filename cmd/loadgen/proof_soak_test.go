@@ -78,7 +78,7 @@ func shortSoak(t *testing.T) string {
 	file := filepath.Join(t.TempDir(), "soak.yaml")
 	text := `name: short-soak
 operation: ssh.exec
-executor: {kind: closed, vus: 2, warmup: 1s, duration: 12s}
+executor: {kind: closed, vus: 2, warmup: 1s, duration: 9s}
 max_lateness: 1s
 steps:
   - {name: exec, tool: ssh_exec, args: {profile_id: "${profile}", command: echo loadgen}}
