@@ -49,7 +49,7 @@ func (p *Plan) statsEvery() time.Duration {
 	if len(p.Trends) == 0 {
 		return statsInterval
 	}
-	return min(max(p.Executor.planned()/300, readInterval), statsInterval)
+	return min(max(p.Executor.planned()/1200, readInterval), statsInterval)
 }
 
 // stop ends the watching and waits for it. It may be called twice.

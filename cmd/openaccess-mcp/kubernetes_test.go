@@ -129,26 +129,37 @@ func checkPod(t *testing.T, pod corev1.PodSpec, known map[string]bool) {
 	}
 }
 
-// TestKubernetesConfiguration gives the programs what the pods give them: arguments, configuration, and files as the kubelet lays them out.
-func TestKubernetesConfiguration(t *testing.T) {
-	m, secrets := readManifests(t, "server.yaml"), readManifests(t, "secrets.yaml").secrets
-	root := t.TempDir()
-	moved := func(s string) string {
+// podFiles lays out what a pod of server.yaml has under root, the image's environment too. tokens replaces the file of that name unless it is "",
+// and profiles are those that the pod is given. moved gives a path of the pod its place.
+func podFiles(t *testing.T, m manifests, root, tokens string, profiles, credentials map[string]string) (moved func(string) string) {
+	t.Helper()
+	moved = func(s string) string {
 		return strings.NewReplacer("/etc/openaccess-mcp", filepath.Join(root, "etc"), "/state/", filepath.Join(root, "state")+"/").Replace(s)
 	}
 	config := map[string]string{}
 	for name, text := range m.configs["openaccess-mcp"].Data {
 		config[name] = moved(text)
 	}
-	mount(t, filepath.Join(root, "etc/config"), config, 0o644)
-	mount(t, filepath.Join(root, "etc/tokens"), secrets["openaccess-mcp-tokens"].StringData, 0o440)
-	mount(t, filepath.Join(root, "etc/profiles"), map[string]string{
-		"web-01.json": `{"id": "web-01", "host": "10.10.1.15", "username": "deploy", "protocols": ["ssh"], "auth": {"type": "file_ref", "ref": "web-01"}}`,
-	}, 0o644)
-	for name, text := range secrets["openaccess-mcp-secrets"].StringData { // copied by the init container
-		write(t, filepath.Join(root, "etc/secrets", name), text, 0o600)
+	mountFiles(t, filepath.Join(root, "etc/config"), config, 0o644)
+	given := readManifests(t, "secrets.yaml").secrets["openaccess-mcp-tokens"].StringData
+	if tokens != "" {
+		given = map[string]string{"tokens.yaml": tokens}
 	}
-	image(t, moved)
+	mountFiles(t, filepath.Join(root, "etc/tokens"), given, 0o440)
+	mountFiles(t, filepath.Join(root, "etc/profiles"), profiles, 0o644)
+	for name, text := range credentials { // copied by the init container
+		layOut(t, filepath.Join(root, "etc/secrets", name), text, 0o600)
+	}
+	imageEnvironment(t, moved)
+	return moved
+}
+
+// TestKubernetesConfiguration gives the programs what the pods give them: arguments, configuration, and files as the kubelet lays them out.
+func TestKubernetesConfiguration(t *testing.T) {
+	m := readManifests(t, "server.yaml")
+	moved := podFiles(t, m, t.TempDir(), "", map[string]string{
+		"web-01.json": `{"id": "web-01", "host": "10.10.1.15", "username": "deploy", "protocols": ["ssh"], "auth": {"type": "file_ref", "ref": "web-01"}}`,
+	}, readManifests(t, "secrets.yaml").secrets["openaccess-mcp-secrets"].StringData)
 	for _, c := range m.deployments[0].Spec.Template.Spec.Containers {
 		if len(c.Args) == 0 {
 			continue
@@ -202,8 +213,8 @@ func checkBackends(t *testing.T, cfg gateway.Config, containers []corev1.Contain
 	}
 }
 
-// image sets the environment that the container image has.
-func image(t *testing.T, moved func(string) string) {
+// imageEnvironment sets the environment that the container image has.
+func imageEnvironment(t *testing.T, moved func(string) string) {
 	t.Helper()
 	data, err := os.ReadFile("../../deploy/container/Containerfile")
 	if err != nil {
@@ -218,12 +229,12 @@ func image(t *testing.T, moved func(string) string) {
 	}
 }
 
-// mount lays files out as the kubelet does those of a ConfigMap or Secret: in a folder of their own, behind two links.
-func mount(t *testing.T, dir string, files map[string]string, mode os.FileMode) {
+// mountFiles lays files out as the kubelet does those of a ConfigMap or Secret: in a folder of their own, behind two links.
+func mountFiles(t *testing.T, dir string, files map[string]string, mode os.FileMode) {
 	t.Helper()
 	const version = "..2026_01_31_12_00_00.123456789"
 	for name, text := range files {
-		write(t, filepath.Join(dir, version, name), text, mode)
+		layOut(t, filepath.Join(dir, version, name), text, mode)
 		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +244,7 @@ func mount(t *testing.T, dir string, files map[string]string, mode os.FileMode) 
 	}
 }
 
-func write(t *testing.T, path, text string, mode os.FileMode) {
+func layOut(t *testing.T, path, text string, mode os.FileMode) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)

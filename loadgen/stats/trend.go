@@ -13,7 +13,7 @@ type Slope struct {
 	Slope     float64
 	Low, High float64 // interval that holds it with the confidence asked for
 	Points    int
-	Inflation float64 // how many times wider than that of independent values the variance is, 1 or more
+	Inflation float64 // how many times wider than that of independent values the variance is, 1 or more: of ranks or values, whichever is more
 }
 
 // TheilSen fits a line through values y at the ascending times x, of which there are at least 3, or else ok is false. The slope is the median of
@@ -22,7 +22,7 @@ type Slope struct {
 //
 // The interval is the wider one, on each side, of two. Sen's goes by ranks, with ties as in Gilbert, Statistical Methods for Environmental Pollution
 // Monitoring, 1987, section 16.5, and does not see a step that most pairs do not straddle. That of least squares goes by what the line leaves, and
-// does. Both grow with the root of the Inflation, since neighbours are alike: Matalas and Sankarasubramanian, "Effect of persistence on trend
+// does. Both grow with the root of an inflation, of ranks or values, since neighbours are alike: Matalas and Sankarasubramanian, "Effect of persistence on trend
 // detection via regression", Water Resources Research 39, 2003; and there are only as many independent values left as a quantile of Student's t
 // makes up for. A series that wanders like a random walk has a wide interval, that may hold a little less often than the confidence says.
 func TheilSen(x, y []float64, confidence float64) (s Slope, ok bool) {
@@ -44,13 +44,18 @@ func TheilSen(x, y []float64, confidence float64) (s Slope, ok bool) {
 	slices.Sort(slopes)
 	s = Slope{Slope: middle(slopes), Points: n}
 	rest, spread := s.leaves(x, y)
-	s.Inflation = inflation(rest)
-	z := distuv.StudentsT{Sigma: 1, Nu: max(float64(n)/s.Inflation-2, 3)}.Quantile((1 + confidence) / 2)
-	wider := math.Sqrt(s.Inflation)
-	low, high := senEnds(slopes, z*math.Sqrt(kendallVariance(y)))
-	s.Low = s.Slope - wider*max(s.Slope-low, z*spread)
-	s.High = s.Slope + wider*max(high-s.Slope, z*spread)
+	byRank, byValue := inflation(ranks(rest)), inflation(rest)
+	s.Inflation = max(byRank, byValue)
+	low, high := senEnds(slopes, quantile(n, byRank, confidence)*math.Sqrt(kendallVariance(y)))
+	reach := math.Sqrt(byValue) * quantile(n, byValue, confidence) * spread
+	s.Low = s.Slope - max(math.Sqrt(byRank)*(s.Slope-low), reach)
+	s.High = s.Slope + max(math.Sqrt(byRank)*(high-s.Slope), reach)
 	return s, true
+}
+
+// quantile is that of Student's t for n values, of which neighbours are alike.
+func quantile(n int, inflation, confidence float64) float64 {
+	return distuv.StudentsT{Sigma: 1, Nu: max(float64(n)/inflation-2, 3)}.Quantile((1 + confidence) / 2)
 }
 
 // leaves is what the line leaves of the values, and the standard error that the slope of least squares has by it.
@@ -99,20 +104,22 @@ func kendallVariance(y []float64) float64 {
 }
 
 // inflation is by how much the likeness of neighbours widens the variance: n/n* of Hamed and Rao ("A modified Mann–Kendall trend test for
-// autocorrelated data", Journal of Hydrology 204, 1998), of the autocorrelations of ranks that differ from 0 with 95 % confidence, or what a
+// autocorrelated data", Journal of Hydrology 204, 1998), of the autocorrelations that differ from 0 with 95 % confidence, or what a
 // first-order autoregression has, (1+r)/(1−r), where that is more. Its r makes up for what fitting a line takes from it (Marriott and Pope, "Bias
 // in the estimation of autocorrelations", Biometrika 41, 1954), which n/n* does not. It is never less than 1: a series that swings back and forth
 // is no reason to be surer than of independent values. It is at most 2n−1, that of a random walk.
-func inflation(rest []float64) float64 {
-	size := len(rest)
+func inflation(r []float64) float64 {
+	size := len(r)
 	n := float64(size)
-	r := ranks(rest)
-	mean := (n + 1) / 2
-	var whole float64
+	var mean, whole, squares float64
+	for _, v := range r {
+		mean += v / n
+		squares += v * v
+	}
 	for _, v := range r {
 		whole += (v - mean) * (v - mean)
 	}
-	if whole == 0 {
+	if whole <= 1e-24*squares { // all the same but for rounding
 		return 1
 	}
 	var sum, next float64

@@ -56,6 +56,16 @@ func TestTheilSenEdges(t *testing.T) {
 	if s, _ := TheilSen(x, wild, 0.99); s.Slope != 3 {
 		t.Errorf("a fifth of the values are wild: %+v", s)
 	}
+	rare := make([]float64, 40) // a level that shifts by little, and a few spikes: the shift is correlated, the spikes are not
+	for i := range rare {
+		rare[i] = 34 + float64(i/20)
+		if i%9 == 4 {
+			rare[i] += 15
+		}
+	}
+	if s, _ := TheilSen(x, rare, 0.99); s.High > 1 || s.Low < -1 {
+		t.Errorf("spikes over a step: %+v", s)
+	}
 	step := make([]float64, 40)
 	for i := 36; i < 40; i++ {
 		step[i] = 10
@@ -83,7 +93,7 @@ func TestKendallVariance(t *testing.T) {
 
 // TestTheilSenCovers draws series with a known slope, and noise that is independent, heavy-tailed, or alike from one value to the next.
 func TestTheilSenCovers(t *testing.T) {
-	const draws, n, slope = 1000, 50, 0.02
+	const draws, n, slope = 400, 50, 0.02
 	for _, c := range []struct {
 		name          string
 		memory, cover float64
