@@ -27,7 +27,7 @@ func TestTrendsAreShown(t *testing.T) {
 		if err := render(&out, d); err != nil {
 			t.Fatal(err)
 		}
-		text := strings.NewReplacer("&lt;", "<", "&#60;", "<").Replace(out.String())
+		text := strings.NewReplacer("&lt;", "<", "&#60;", "<", "&#45;", "-").Replace(out.String())
 		for _, want := range []string{"server.rss<64KiB per 1000 calls", "leak", "no leak", "not yet known", "100 KiB", "90 KiB to 110 KiB", "-20 µs", "-300 µs to 200 µs", "60.0 s to 3600 s, 60 points", "there is no data"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s lacks %q", format, want)

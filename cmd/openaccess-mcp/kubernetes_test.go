@@ -158,7 +158,8 @@ func podFiles(t *testing.T, m manifests, root, tokens string, profiles, credenti
 func TestKubernetesConfiguration(t *testing.T) {
 	m := readManifests(t, "server.yaml")
 	moved := podFiles(t, m, t.TempDir(), "", map[string]string{
-		"web-01.json": `{"id": "web-01", "host": "10.10.1.15", "username": "deploy", "protocols": ["ssh"], "auth": {"type": "file_ref", "ref": "web-01"}}`,
+		"web-01.json": `{"id": "web-01", "host": "10.10.1.15", "username": "deploy", "protocols": ["ssh"], "auth": {"type": "file_ref", "ref": "web-01"},
+			"host_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"}`,
 	}, readManifests(t, "secrets.yaml").secrets["openaccess-mcp-secrets"].StringData)
 	for _, c := range m.deployments[0].Spec.Template.Spec.Containers {
 		if len(c.Args) == 0 {
