@@ -83,7 +83,7 @@ func startNginx(t *testing.T, addr, config string) {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "nginx.conf")
-	layOut(t, file, strings.ReplaceAll(strings.ReplaceAll(config, " /tmp/", " "+dir+"/"), "worker_processes 2", "worker_processes 1"), 0o644)
+	layOut(t, file, strings.NewReplacer("pid /tmp/", "pid "+dir+"/", "temp_path /tmp/", "temp_path "+dir+"/").Replace(config), 0o644)
 	path, err := exec.LookPath("nginx")
 	if err != nil {
 		path = "/usr/sbin/nginx" // not on every user's PATH
