@@ -22,7 +22,7 @@ func (x *execution) open(ctx context.Context, open Opener) error {
 			l.sessions = append(l.sessions, s)
 		}
 	}
-	x.observer = startObserver(d, x.session())
+	x.observer = startObserver(d, x.session(), x.r.plan.statsEvery())
 	x.ready = true
 	x.r.progress.phase(PhaseSetup)
 	return x.once(ctx, "setup", x.r.prog.setup)

@@ -8,7 +8,7 @@ import (
 
 const (
 	readInterval  = 250 * time.Millisecond // between two looks at the server's processes
-	statsInterval = 2 * time.Second        // between two calls of statsTool
+	statsInterval = 2 * time.Second        // between two calls of statsTool, but for the trends of a short run
 	statsTimeout  = time.Second
 	statsTool     = "server_stats"
 )
@@ -17,7 +17,8 @@ const (
 // and pause. start and stop go around them; it is safe for concurrent use.
 type observer struct {
 	driver  Driver
-	session Session // for statsTool
+	session Session       // for statsTool
+	every   time.Duration // that it is called
 
 	mu       sync.Mutex
 	accounts accounts
@@ -31,8 +32,8 @@ type observer struct {
 }
 
 // startObserver watches until stop. Nothing is watched where nothing is known of the server, or it runs in this process.
-func startObserver(d Driver, session Session) *observer {
-	o := &observer{driver: d, session: session, kick: make(chan struct{}, 1), quit: make(chan struct{})}
+func startObserver(d Driver, session Session, every time.Duration) *observer {
+	o := &observer{driver: d, session: session, every: every, kick: make(chan struct{}, 1), quit: make(chan struct{})}
 	info := d.Info()
 	if info.PID != 0 {
 		o.wg.Go(o.readLoop)
@@ -41,6 +42,14 @@ func startObserver(d Driver, session Session) *observer {
 		o.wg.Go(o.statsLoop)
 	}
 	return o
+}
+
+// statsEvery is how often the server is asked: where the plan has trends, often enough that a short run has points for a line.
+func (p *Plan) statsEvery() time.Duration {
+	if len(p.Trends) == 0 {
+		return statsInterval
+	}
+	return min(max(p.Executor.planned()/1200, readInterval), statsInterval)
 }
 
 // stop ends the watching and waits for it. It may be called twice.
@@ -96,7 +105,7 @@ func (o *observer) report(ops int64) *Resources {
 	var r Resources
 	o.accounts.report(&r, ops)
 	o.stats.report(&r)
-	if r == (Resources{}) {
+	if r.Processes == 0 && r.Goroutines == nil {
 		return nil
 	}
 	return &r
@@ -122,7 +131,7 @@ func (o *observer) readLoop() {
 
 // statsLoop asks the server while it is measured, until it turns out not to have the tool.
 func (o *observer) statsLoop() {
-	ticker := time.NewTicker(statsInterval)
+	ticker := time.NewTicker(o.every)
 	defer ticker.Stop()
 	for {
 		select {
@@ -161,12 +170,17 @@ func (o *observer) askServer() bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.stats.add(reply.Data)
+	at := o.accounts.elapsed
+	if o.accounts.running {
+		at += time.Since(o.accounts.since)
+	}
+	return o.stats.add(at, reply.Data)
 }
 
 // serverStats are the answers of statsTool.
 type serverStats struct {
 	goroutines, heap float64 // most
+	levels           levels
 	first, last      float64 // garbage collections so far
 	pause            float64 // seconds
 	known, collects  bool
@@ -175,14 +189,16 @@ type serverStats struct {
 	caches               bool
 }
 
-// add takes an answer. It is false for one that is not what this project's server answers.
-func (s *serverStats) add(data map[string]any) bool {
+// add takes an answer, at a time of the measured time. It is false for one that is not what this project's server answers.
+func (s *serverStats) add(at time.Duration, data map[string]any) bool {
 	goroutines, ok := data["goroutines"].(float64)
 	if !ok {
 		return false
 	}
 	heap, _ := data["heap_bytes"].(float64)
 	s.goroutines, s.heap, s.known = max(s.goroutines, goroutines), max(s.heap, heap), true
+	s.levels.add("server.goroutines", at, goroutines)
+	s.levels.add("server.heap", at, heap)
 	if cycles, ok := data["gc_cycles"].(float64); ok {
 		if !s.collects {
 			s.first = cycles
@@ -202,6 +218,7 @@ func (s *serverStats) report(r *Resources) {
 	if !s.known {
 		return
 	}
+	r.levels.merge(s.levels)
 	r.Goroutines, r.HeapBytes = known(int64(s.goroutines)), known(int64(s.heap))
 	if s.collects {
 		r.GCCycles, r.GCPauseP99 = known(int64(s.last-s.first)), known(time.Duration(s.pause*float64(time.Second)))

@@ -49,7 +49,7 @@ func (d *tellingDriver) Measuring(on bool) {
 func TestObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &tellingDriver{info: DriverInfo{Kind: "http", PID: os.Getpid(), PIDs: []int{os.Getpid()}}}
-		o := startObserver(d, d)
+		o := startObserver(d, d, statsInterval)
 		time.Sleep(5 * time.Second) // before the measured time nobody asks
 		o.resume()
 		time.Sleep(5500 * time.Millisecond)
@@ -92,7 +92,7 @@ func TestObserverStopsAsking(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			d := &tellingDriver{info: DriverInfo{Kind: "http"}, fail: c.fail}
-			o := startObserver(d, d)
+			o := startObserver(d, d, statsInterval)
 			o.resume()
 			time.Sleep(90 * time.Second)
 			if r := o.report(10); r != nil {
@@ -107,7 +107,7 @@ func TestObserverStopsAsking(t *testing.T) {
 
 func TestObserverLeavesItsOwnProcessAlone(t *testing.T) {
 	d := &tellingDriver{info: DriverInfo{Kind: "inprocess"}}
-	o := startObserver(d, d)
+	o := startObserver(d, d, statsInterval)
 	o.resume()
 	o.pause()
 	if r := o.report(1); r != nil || d.asked != 0 {

@@ -19,6 +19,7 @@ type Plan struct {
 	Arms        []Arm         // configurations compared in alternating slices of one run; none means one arm named ""
 	Slice       time.Duration // measured time of an arm before the next has its turn, where there are several; 0 means DefaultSlice
 	Thresholds  []Threshold   // judged on the first arm
+	Trends      []Trend       // growth that the first arm must not show, as a soak asks
 	Compare     []Comparison  // what the first arm has to show beside the others
 	MaxLateness time.Duration // bound on the p99 of how late open executors send, beyond which the run is not valid; 0 means MaxLatenessP99
 	Shard       Shard         // the part of the load that this generator takes; the zero value takes all

@@ -30,6 +30,7 @@ type accounts struct {
 	net                                   int64 // −1 once one process does not tell
 	peak, vms, threads, fds, sockets, rss int64 // rss is the last; the others the most
 	series                                resourceTimeline
+	levels                                levels
 }
 
 // resume starts counting from this reading.
@@ -93,6 +94,11 @@ func (a *accounts) most(now, before map[int]processUsage) {
 		sockets += u.sockets
 	}
 	a.rss = rss
+	for name, v := range map[string]int64{"server.rss": rss, "server.threads": threads, "server.fds": fds, "server.sockets": sockets} {
+		if v > 0 && before != nil {
+			a.levels.add(name, a.elapsed, float64(v))
+		}
+	}
 	a.peak, a.vms, a.threads = max(a.peak, peak), max(a.vms, vms), max(a.threads, threads)
 	a.fds, a.sockets = max(a.fds, fds), max(a.sockets, sockets)
 }
@@ -117,6 +123,7 @@ func (a *accounts) report(r *Resources, ops int64) {
 		r.FDs, r.Sockets = known(a.fds), known(a.sockets)
 	}
 	r.Series = a.series.list()
+	r.levels.merge(a.levels)
 }
 
 func known[T any](v T) *T { return &v }

@@ -23,6 +23,8 @@ type Resources struct {
 	CacheMisses   *int64          // calls that it had to run, likewise
 	CacheShared   *int64          // calls that got the result of one that ran at the same time, likewise
 	Series        *ResourceSeries // nil where nothing was read from outside
+
+	levels levels // for the plan's trends
 }
 
 // ResourceSeries is the use of CPU and memory over time. At most 300 stretches of equal width remain; the width doubles as a run goes on.

@@ -17,6 +17,7 @@ type Result struct {
 	Cells       []Cell            // one per arm, part and measured step, in that order; one for an unmeasured step too if it failed
 	Ratios      []Ratio           // of each arm's cells to those of the first arm, where there are several
 	Thresholds  []ThresholdResult // of the first arm; one for each step that a threshold speaks of
+	Trends      []TrendResult     // of the first arm; one for each step that a trend of a latency speaks of
 	Grade       *Grade            // nil when the plan has no Target
 	Generator   GeneratorHealth
 }

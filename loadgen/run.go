@@ -141,6 +141,7 @@ func (r *runner) judge(res *Result) {
 	}
 	res.Thresholds = judgeThresholds(r.plan.Thresholds, first, cpu, r.watch.outcome())
 	res.Thresholds = append(res.Thresholds, judgeComparisons(r.plan.Compare, arms[0].Name, res.Cells)...)
+	res.Trends = judgeTrends(r.plan.Trends, first)
 	res.Grade = gradeTarget(r.plan.Target, first)
 }
 

@@ -78,6 +78,7 @@ func compilePlan(p *Plan) (*program, error) {
 	c.arms(p)
 	c.shard(p)
 	c.thresholds(p.Thresholds, measured)
+	c.trends(p.Trends, measured)
 	c.comparisons(p)
 	c.target(p.Target, measured)
 	if len(c.errs) > 0 {

@@ -33,7 +33,7 @@ type junitMessage struct {
 	Message string `xml:"message,attr"`
 }
 
-// JUnit writes the report as a suite for CI systems: a case for each row of the targets table, each threshold, each cell of a gate, and the
+// JUnit writes the report as a suite for CI systems: a case for each row of the targets table, each threshold, each trend, each cell of a gate, and the
 // verdict, so that the suite fails exactly when the verdict does. Rows without data are skipped, and so are cells of a gate of which nothing can
 // be said: that none of them is a pass is for the case of the verdict to say.
 func JUnit(w io.Writer, d *result.Doc) error {
@@ -76,6 +76,18 @@ func (s *junitSuite) cell(c *result.Scenario) {
 		jc := junitCase{Name: "threshold " + clean(t.Expr), Class: cellName(c)}
 		if !t.OK {
 			jc.Failure = &junitMessage{"measured " + clean(t.Value)}
+		}
+		s.add(jc)
+	}
+	for i := range c.Trends {
+		row := newTrend(c, &c.Trends[i])
+		jc := junitCase{Name: "trend " + row.Expr, Class: row.Cell}
+		switch c.Trends[i].Verdict {
+		case loadgen.NoLeak:
+		case loadgen.Leak:
+			jc.Failure = &junitMessage{row.Verdict + ": " + row.Why}
+		default:
+			jc.Skipped = &junitMessage{row.Verdict + ": " + row.Why}
 		}
 		s.add(jc)
 	}

@@ -94,6 +94,7 @@ func mdRest(w io.Writer, v view) {
 		t.add(r.Cell, r.Expr, r.Value, r.Result)
 	}
 	t.write(w, "Thresholds")
+	mdTrends(w, v.Trends)
 	t = mdTable{head: []string{"Cell", "Code", "Count", "Such as"}}
 	for _, r := range v.Errors {
 		t.add(r.Cell, r.Code, r.Count, r.Message)

@@ -34,6 +34,7 @@ func TextFor(columns int) Render {
 		t.times(d)
 		t.server(d)
 		t.thresholds(&v)
+		t.trends(&v)
 		t.errors(v.Errors)
 		t.run(&v, d)
 		if err := t.Flush(); err != nil {

@@ -30,6 +30,7 @@ type view struct {
 	Health   string // of the generator; empty where none is known
 	Errors   []errorRow
 	Checks   []thresholdRow
+	Trends   []trendRow
 	Missed   int    // of Checks
 	Held     string // how many of Checks held, in words
 	Warnings []string
@@ -53,6 +54,10 @@ type errorRow struct {
 
 type thresholdRow struct {
 	Cell, Expr, Value, Result string
+}
+
+type trendRow struct {
+	Cell, Expr, Verdict, Growth, Interval, Over, Why string
 }
 
 // none stands where there is no figure.
@@ -83,6 +88,9 @@ func newView(d *result.Doc) view {
 			if !t.OK {
 				v.Missed++
 			}
+		}
+		for i := range s.Trends {
+			v.Trends = append(v.Trends, newTrend(s, &s.Trends[i]))
 		}
 		if base := baseOf(d, s); base != nil {
 			v.Arms = append(v.Arms, newArm(base, s))

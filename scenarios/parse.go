@@ -83,6 +83,7 @@ func (r *reader) plan(n ast.Node) *loadgen.Plan {
 		"arms":         func(at string, n ast.Node) { p.Arms = collect(r, at, n, r.arm) },
 		"max_lateness": func(at string, n ast.Node) { p.MaxLateness = r.duration(at, n, time.Microsecond) },
 		"thresholds":   func(at string, n ast.Node) { p.Thresholds = collect(r, at, n, r.threshold) },
+		"trends":       func(at string, n ast.Node) { p.Trends = collect(r, at, n, r.trend) },
 		"compare":      func(at string, n ast.Node) { p.Compare = collect(r, at, n, r.comparison) },
 		"faults":       func(at string, n ast.Node) { p.Faults = r.faults(at, n) },
 		"target":       func(at string, n ast.Node) { p.Target = r.target(at, n) },
@@ -316,6 +317,20 @@ func (r *reader) thresholdText(at string, n ast.Node) loadgen.Threshold {
 		return loadgen.Threshold{}
 	}
 	t, err := loadgen.ParseThreshold(s)
+	if err != nil {
+		r.fail(at, err.Error(), "")
+	}
+	return t
+}
+
+// trend reads the growth that is tolerated.
+func (r *reader) trend(at string, n ast.Node) loadgen.Trend {
+	before := len(r.problems)
+	s := r.text(at, n)
+	if len(r.problems) > before {
+		return loadgen.Trend{}
+	}
+	t, err := loadgen.ParseTrend(s)
 	if err != nil {
 		r.fail(at, err.Error(), "")
 	}

@@ -56,6 +56,7 @@ arms:
 compare:
   - {metric: p50, arms: [raw, noop], times: 1.5, plus: 60us}
 thresholds: ["p95<100ms", "up:error_rate<0.1%", {expr: p99<200ms over 2s, abort: true, after: 1s}]
+trends: ["server.goroutines<0.1 per 1000 calls", "server.rss < 16MiB per hour", "up:p50<1ms per hour"]
 target: {statistic: p90, steps: [up], target: 100ms, acceptable: 1s}
 `
 
@@ -68,8 +69,17 @@ func TestParse(t *testing.T) {
 	rate, _ := loadgen.ParseThreshold("up:error_rate<0.1%")
 	ends, _ := loadgen.ParseThreshold("p99<200ms over 2s")
 	ends.Abort, ends.After = true, time.Second
+	var trends []loadgen.Trend
+	for _, s := range []string{"server.goroutines<0.1 per 1000 calls", "server.rss<16MiB per hour", "up:p50<1ms per hour"} {
+		trend, err := loadgen.ParseTrend(s)
+		if err != nil || trend.String() != s {
+			t.Errorf("trend %v, %v", trend, err)
+		}
+		trends = append(trends, trend)
+	}
 	want := &loadgen.Plan{
-		Name: "mine", Operation: "sftp.transfer", Description: "All that a scenario can say.", Seed: 9,
+		Trends: trends,
+		Name:   "mine", Operation: "sftp.transfer", Description: "All that a scenario can say.", Seed: 9,
 		Executor: loadgen.Executor{Kind: loadgen.Closed, VUs: 2, Sessions: 1, Iterations: 10, Warmup: 1500 * time.Millisecond, Duration: 3 * time.Second},
 		Files:    []loadgen.File{{Name: "a.bin", Size: 2048}, {Name: "b.bin", Size: 7}, {Name: "${vu}/%03d", Size: 9, Count: 5}},
 		Setup:    []loadgen.Step{{Name: "dir", Tool: "ssh_exec", Args: map[string]any{"command": "mkdir -p ${remote_dir}"}}},

@@ -14,7 +14,7 @@ import (
 
 func TestEmbeddedScenarios(t *testing.T) {
 	ungraded := []string{"abrupt-disconnect", "cache-hit-http", "cache-hit-slow", "cache-hit-stdio", "cancel-release",
-		"overhead-http-1", "overhead-http-64", "overhead-stdio-1", "overhead-stdio-64", "session-churn", "sftp-progress", "sftp-small", "sftp-tree", "slow-reader", "ssh-exec-1", "ssh-exec-64", "stall"}
+		"overhead-http-1", "overhead-http-64", "overhead-stdio-1", "overhead-stdio-64", "session-churn", "sftp-progress", "sftp-small", "sftp-tree", "slow-reader", "soak", "ssh-exec-1", "ssh-exec-64", "stall"}
 	want := append([]string{"rsync-100", "sftp-1mb", "ssh-exec", "tunnel-create", "vpn-toggle"}, ungraded...)
 	slices.Sort(want)
 	got := List()

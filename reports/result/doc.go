@@ -113,6 +113,7 @@ type Scenario struct {
 
 	Grade      *Grade      `json:"grade,omitempty"`
 	Thresholds []Threshold `json:"thresholds,omitempty"`
+	Trends     []Trend     `json:"trends,omitempty"`
 	Windows    []Window    `json:"windows,omitempty"`
 }
 
@@ -196,6 +197,25 @@ type Threshold struct {
 	OK      bool   `json:"ok"`
 	StartNS int64  `json:"start_ns,omitempty"` // of the worst window, where it has a window that does not begin with the measured time
 	Aborted bool   `json:"aborted,omitempty"`  // missing it ended the run
+}
+
+// Trend is the growth of something that should stay as it is, as measured. Slope, Low, High, Late and Tolerated are in Unit, per Per.
+type Trend struct {
+	Expr       string               `json:"expr"`
+	Metric     string               `json:"metric"`
+	Verdict    loadgen.TrendVerdict `json:"verdict"`
+	Why        string               `json:"why"`
+	Unit       string               `json:"unit,omitempty"` // "ns", "bytes", or absent for a plain count
+	Per        loadgen.Per          `json:"per"`
+	Tolerated  float64              `json:"tolerated"`
+	Slope      *float64             `json:"slope"` // nil without data, as for all below
+	Low        *float64             `json:"low"`   // interval that holds the growth with the confidence below
+	High       *float64             `json:"high"`
+	Late       *float64             `json:"late"` // growth in the later half
+	Confidence float64              `json:"confidence"`
+	Points     int                  `json:"points"`  // that the line goes through
+	FromNS     int64                `json:"from_ns"` // of the measured time, what was judged
+	ToNS       int64                `json:"to_ns"`
 }
 
 // Window is a stretch of measured time.

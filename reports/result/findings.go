@@ -79,6 +79,14 @@ func (s *Scenario) findings(failOn loadgen.Band) []Finding {
 			missed("threshold %s failed with %s", t.Expr, t.Value)
 		}
 	}
+	for _, t := range s.Trends {
+		switch t.Verdict {
+		case loadgen.Leak:
+			missed("leak: %s: %s", t.Metric, t.Why)
+		case loadgen.Unknown:
+			out = append(out, Finding{Inconclusive, s.title() + ": whether " + t.Metric + " grows is not yet known: " + t.Why})
+		}
+	}
 	return out
 }
 

@@ -181,7 +181,7 @@ func (d *Distribution) percentiles() []percentile {
 	return []percentile{{0.5, &d.P50}, {0.75, &d.P75}, {0.9, &d.P90}, {0.95, &d.P95}, {0.99, &d.P99}, {0.999, &d.P999}}
 }
 
-// attach puts grade and thresholds on the cells of the first arm that they were measured on.
+// attach puts grade, thresholds and trends on the cells of the first arm that they were measured on.
 func attach(cells []Scenario, r *loadgen.Result) {
 	if len(cells) == 0 {
 		return
@@ -208,6 +208,23 @@ func attach(cells []Scenario, r *loadgen.Result) {
 		s := on(t.Part, t.Step)
 		s.Thresholds = append(s.Thresholds, Threshold{Expr: t.Expr, Value: t.Value, OK: t.OK, StartNS: int64(t.Start), Aborted: t.Aborted})
 	}
+	for i := range r.Trends {
+		s := on(r.Trends[i].Part, r.Trends[i].Step)
+		s.Trends = append(s.Trends, newTrend(&r.Trends[i]))
+	}
+}
+
+// newTrend leaves out what is not bounded, since JSON has no infinity.
+func newTrend(r *loadgen.TrendResult) Trend {
+	t := Trend{
+		Expr: r.Trend.String(), Metric: r.Trend.Metric, Verdict: r.Verdict, Why: r.Why, Unit: r.Trend.Unit(), Per: r.Trend.Per,
+		Tolerated: r.Trend.Value, Confidence: loadgen.TrendConfidence, Points: r.Points, FromNS: int64(r.From), ToNS: int64(r.To),
+	}
+	if math.IsInf(r.Low, 0) || math.IsInf(r.High, 0) {
+		return t
+	}
+	t.Slope, t.Low, t.High, t.Late = &r.Slope, &r.Low, &r.High, &r.Late
+	return t
 }
 
 func resources(r *loadgen.Resources) *Resources {
