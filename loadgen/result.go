@@ -50,8 +50,8 @@ type Cell struct {
 	ErrorSamples map[string]string // one message for each error code, for the report
 	Windows      []Window
 	turns        []*stats.Histogram // Latency by the arm's turns, of slices alone
-	Held         *int64     // the fewest iterations of an occupancy that were held at once; nil but for the step that takes
-	Server       *Resources // of the whole arm; nil where nothing about the server is known
+	Held         *int64             // the fewest iterations of an occupancy that were held at once; nil but for the step that takes
+	Server       *Resources         // of the whole arm; nil where nothing about the server is known
 }
 
 // errorCount is the number of calls that failed.
