@@ -33,7 +33,7 @@ func codeOf(err error) Code {
 	switch {
 	case errors.As(err, &own):
 		return own.code
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE): // whatever it was that needed one
+	case starved(err): // whatever it was that needed a file
 		return CodeLimitExceeded
 	case errors.Is(err, profile.ErrNotFound):
 		return CodeProfileNotFound
@@ -60,6 +60,9 @@ func codeOf(err error) Code {
 	}
 	return CodeInternalError
 }
+
+// starved reports whether the server may open no more files.
+func starved(err error) bool { return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) }
 
 // retryAfter is the number of seconds that a caller should wait, where the refusal says so; else 0.
 func retryAfter(err error) float64 {

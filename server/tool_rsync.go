@@ -122,6 +122,8 @@ func syncDirectories(ctx context.Context, c *call) (*SyncData, error) {
 		code := CodeInvalidParameters
 		if errors.Is(err, remote.ErrOutsideRoots) {
 			code = CodePolicyViolation
+		} else if starved(err) {
+			code = CodeLimitExceeded
 		}
 		return nil, &callError{code, err.Error()}
 	}

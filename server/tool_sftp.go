@@ -111,6 +111,8 @@ func transfer(ctx context.Context, c *call) (*TransferData, error) {
 		code := CodeInvalidParameters
 		if errors.Is(err, remote.ErrOutsideRoots) {
 			code = CodePolicyViolation
+		} else if starved(err) {
+			code = CodeLimitExceeded
 		}
 		return nil, &callError{code, err.Error()}
 	}

@@ -65,7 +65,7 @@ type rig struct {
 	session *mcp.ClientSession
 	pid     int
 	cells   int
-	base    int // goroutines of the server at rest
+	base    int // goroutines of the server at rest, as the first cell leaves it; 0 before
 	echo    net.Listener
 }
 
@@ -104,7 +104,6 @@ func newRig(t *testing.T, makeHost func(dir string) faultHost) *rig {
 		}
 	})
 	r.pid = cmd.Process.Pid
-	r.base = r.stats(t).Goroutines
 	return r
 }
 
@@ -223,20 +222,28 @@ func (r *rig) closeTunnel(t *testing.T, profile string, data map[string]any) {
 }
 
 // atRest waits until the server holds nothing of what it did: no lease but idle SFTP sessions, no call, no tunnel, and, once the connections are cut, no more
-// goroutines than at its start.
+// goroutines than after the first cell.
 func (r *rig) atRest(t *testing.T) {
 	t.Helper()
 	r.wire.now(cuts)
 	defer r.wire.heal(t)
 	var last *server.StatsData
+	steady, before := 0, 0
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		last = r.stats(t)
-		if last.Pool.Leased == 0 && last.Pool.Waiting == 0 && last.Pool.Held == 0 && last.Running == 0 && last.Waiting == 0 && last.Tunnels == 0 && last.Goroutines <= r.base+2 {
-			r.base = min(r.base, last.Goroutines) // some of those at the start were about to end
-			return
+		if last.Pool.Leased == 0 && last.Pool.Waiting == 0 && last.Pool.Held == 0 && last.Running == 0 && last.Waiting == 0 && last.Tunnels == 0 {
+			if last.Goroutines != before {
+				steady, before = 0, last.Goroutines
+			}
+			if steady++; r.base == 0 && steady == 20 {
+				r.base = before
+			}
+			if r.base > 0 && last.Goroutines <= r.base+2 {
+				return
+			}
 		}
 	}
-	t.Errorf("the server holds on to something: %d goroutines, %d at its start; running %d, tunnels %d, pool %+v", last.Goroutines, r.base, last.Running, last.Tunnels, last.Pool)
+	t.Errorf("the server holds on to something: %d goroutines, %d at rest; running %d, tunnels %d, pool %+v", last.Goroutines, r.base, last.Running, last.Tunnels, last.Pool)
 }
 
 // signal sends the server a signal.
