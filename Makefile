@@ -34,8 +34,8 @@ race: ## run the tests under the race detector (needs a C compiler)
 lint: ## check formatting, vet, staticcheck and go.mod
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	$(GO) vet $(PKGS)
-	$(GO) vet -tags realssh,containers,tmux,proof $(PKGS)
-	$(GO) tool staticcheck -tags realssh,containers,tmux,proof $(PKGS)
+	$(GO) vet -tags realssh,containers,tmux,proof,conformance $(PKGS)
+	$(GO) tool staticcheck -tags realssh,containers,tmux,proof,conformance $(PKGS)
 	$(GO) mod tidy -diff
 
 .PHONY: fuzz
@@ -56,6 +56,10 @@ proof: build ## measure what the documents claim, whole; needs root, OpenSSH and
 	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -tags proof -count=1 -timeout 90m -p 1 -run '^TestProof' $(PKGS)
 	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -race -count=1 -timeout 60m -run 'TestChaos|TestPoolAgainstOracle|TestAgainst|TestRandomUse|TestNothingStale' ./server/internal/pool ./server/internal/cache ./server/internal/admission
 	RIVAL_REPEATS=31 RIVAL_REPORT=$(CURDIR)/docs/proof/rivals.txt $(GO) test -tags realssh -count=1 -timeout 20m -run TestRivals ./cmd/openaccess-mcp
+
+.PHONY: faults
+faults: ## let every operation meet every fault, and write the table to docs/proof/ (takes some minutes)
+	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -tags proof -count=1 -timeout 60m -v -run '^TestFaultSuite$$' ./cmd/openaccess-mcp
 
 .PHONY: release
 release: ## build an archive for every platform into dist/, with checksums; the same commit and Go give the same bytes (needs GNU tar)

@@ -44,10 +44,6 @@ func TestKubernetesLoad(t *testing.T) {
 	for index := range shards {
 		words := shellWords(t, job.Spec.Template.Spec.Containers[0].Args[0], index)
 		cmd := runCommand("")
-		if cmd.Flags().Lookup("shard") == nil { // they come with the work on shards
-			cmd.Flags().String("shard", "", "")
-			cmd.Flags().String("start-at", "", "")
-		}
 		if err := cmd.ParseFlags(words[3:]); err != nil {
 			t.Fatalf("%q: %v", words, err)
 		}
