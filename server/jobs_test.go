@@ -201,12 +201,12 @@ func TestJobsAreForgotten(t *testing.T) {
 		if err := js.add(j, Jobs{MaxJobs: 1, MaxPerCaller: 1}, func() { close(j.done); js.keep(j, time.Hour) }); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Hour - 1)
+		time.Sleep(time.Hour - time.Nanosecond)
 		synctest.Wait()
 		if js.find("job-a", "me") == nil || js.find("job-a", "you") != nil || len(js.of("you")) != 0 {
 			t.Error("before its time")
 		}
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		if js.find("job-a", "me") != nil {
 			t.Error("after its time")
