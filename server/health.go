@@ -237,7 +237,9 @@ func (h *health) round(s *Server, f *flight) {
 	h.last, h.began, h.flight = d, began, nil
 	h.mu.Unlock()
 	h.history.add(sample)
-	s.logHealth(before, d)
+	if h.ctx.Err() == nil { // else the checks were cut off by the server's end
+		s.logHealth(before, d)
+	}
 	close(f.ended)
 }
 
