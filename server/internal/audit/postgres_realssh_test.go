@@ -70,7 +70,7 @@ func TestPostgreSQL(t *testing.T) {
 	}
 	defer db.Close()
 	for _, change := range []string{
-		`DELETE FROM records WHERE seq = 7`, `UPDATE records SET record = replace(record, 'ssh', 'sss') WHERE seq = 9`,
+		`DELETE FROM records WHERE seq = 7`, `UPDATE records SET record = record || ' ' WHERE seq = 9`,
 		`DELETE FROM records WHERE seq > 100`,
 	} {
 		tx, err := db.Begin()
