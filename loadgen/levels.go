@@ -7,15 +7,22 @@ type levels struct {
 	metrics map[string]*levelTimeline
 }
 
-// levelTimeline is the mean level by stretch of measured time, at most maxWindows of them; their width doubles as a run goes on.
+// levelTimeline is the lowest level by stretch of measured time, at most maxWindows of them; their width doubles as a run goes on. The lowest, since
+// what calls under way take comes and goes, and so does garbage: what leaks raises the floor.
 type levelTimeline struct {
 	width time.Duration
 	each  []level
 }
 
 type level struct {
-	sum float64
-	n   int64
+	low  float64
+	seen bool
+}
+
+func (l *level) take(other level) {
+	if other.seen && (!l.seen || other.low < l.low) {
+		*l = other
+	}
 }
 
 // add notes what a metric was at a time.
@@ -35,16 +42,14 @@ func (l *levels) add(metric string, at time.Duration, value float64) {
 	if i >= len(t.each) {
 		t.each = append(t.each, make([]level, i+1-len(t.each))...)
 	}
-	t.each[i].sum += value
-	t.each[i].n++
+	t.each[i].take(level{value, true})
 }
 
 func (t *levelTimeline) double() {
 	t.width *= 2
 	half := make([]level, (len(t.each)+1)/2, maxWindows)
 	for i, l := range t.each {
-		half[i/2].sum += l.sum
-		half[i/2].n += l.n
+		half[i/2].take(l)
 	}
 	t.each = half
 }

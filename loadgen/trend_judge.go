@@ -26,7 +26,7 @@ const TrendConfidence = 0.99
 // How a trend is judged.
 const (
 	settleShare = 4  // of the measured time, one part in so many is left out: caches fill and the heap finds its size
-	trendPoints = 60 // the most points that a line is fitted through; each is the median of as many stretches as it takes
+	trendPoints = 60 // the most points that a line is fitted through; each is the lowest of as many stretches as it takes
 	leastPoints = 20 // the fewest of which anything is said
 )
 
@@ -106,15 +106,12 @@ func serverSeries(r *Resources, metric string) trendSeries {
 	s.from, s.to = time.Duration(from)*t.width, time.Duration(len(t.each))*t.width
 	at := from
 	for part := range slices.Chunk(t.each[from:], stretchesPer(len(t.each)-from)) {
-		var means []float64
+		var floor level
 		for _, l := range part {
-			if l.n > 0 {
-				means = append(means, l.sum/float64(l.n))
-			}
+			floor.take(l)
 		}
-		if len(means) > 0 {
-			slices.Sort(means)
-			s.add(t.width, at, len(part), (means[(len(means)-1)/2]+means[len(means)/2])/2)
+		if floor.seen {
+			s.add(t.width, at, len(part), floor.low)
 		}
 		at += len(part)
 	}

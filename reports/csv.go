@@ -18,7 +18,7 @@ type csvColumn struct {
 // CSV writes a row for each cell, rows of the targets table that were not run included, for a spreadsheet or a data frame: RFC 4180, with a head
 // line. Durations are nanoseconds. A figure that was not measured is empty. Text that a spreadsheet would take for a formula begins with an
 // apostrophe. Of a gate it has a row for each cell that was judged, in columns of their own: a change is a share, a figure in its unit;
-// of a search for capacity one for each thing measured.
+// of a search for capacity one for each thing measured, and of a soak one for each trend.
 func CSV(w io.Writer, d *result.Doc) error {
 	var t csvTable
 	if d.Gate != nil {
@@ -28,6 +28,7 @@ func CSV(w io.Writer, d *result.Doc) error {
 	if d.Gate == nil && d.Capacity == nil || len(d.Scenarios) > 0 {
 		t.scenarios(d)
 	}
+	t.trends(d)
 	out := csv.NewWriter(w)
 	if err := out.Write(t.head); err != nil {
 		return err

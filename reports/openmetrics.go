@@ -30,6 +30,7 @@ func OpenMetrics(w io.Writer, d *result.Doc) error {
 	m.stages()
 	m.server()
 	m.judgements()
+	m.trends()
 	m.gate(d.Gate)
 	m.capacity(d.Capacity)
 	fmt.Fprintln(m, "# EOF")

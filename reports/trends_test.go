@@ -34,6 +34,25 @@ func TestTrendsAreShown(t *testing.T) {
 			}
 		}
 	}
+	for format, wants := range map[string][]string{
+		"csv": {"trend_growth", ",server.rss<64KiB per 1000 calls,leak,bytes,1000 calls,65536,102400,92160,112640,97280,60", ",server.fds<1 per hour,not yet known,"},
+		"openmetrics": {`trend="server.rss<64KiB per 1000 calls"} 102400 `, `trend="server.rss<64KiB per 1000 calls",loadgen_trend_verdict="leak"} 1 `,
+			`trend="server.fds<1 per hour",loadgen_trend_verdict="not yet known"} 1 `},
+	} {
+		render, err := Renderer(format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := render(&out, d); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%s lacks %q:\n%s", format, want, &out)
+			}
+		}
+	}
 	var out bytes.Buffer
 	if err := JUnit(&out, d); err != nil {
 		t.Fatal(err)
