@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openaccess-mcp/openaccess-mcp/loadgen/stats"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/chart"
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
@@ -92,6 +93,7 @@ func sweepPart(scenario string, s *result.CapacitySweep) capacityPart {
 	law := fmt.Sprintf("%s by the Universal Scalability Law: one alone does %s (%s to %s), contention %.2g (%.2g to %.2g), coherence %.2g (%.2g to %.2g), R² %.3f", scenario,
 		perSecond(s.Lambda), perSecond(s.LambdaLow), perSecond(s.LambdaHigh), s.Sigma, s.SigmaLow, s.SigmaHigh, s.Kappa, s.KappaLow, s.KappaHigh, s.R2)
 	p.Lines = append([]string{law}, s.Advice...)
+	p.Chart = sweepChart(s)
 	for _, l := range s.Levels {
 		p.Rows = append(p.Rows, []string{
 			fmt.Sprint(l.N), perSecond(l.Throughput), perSecond(l.Fitted), fmt.Sprintf("%.2f", l.Little), orUnknown(l.P50NS), orUnknown(l.P95NS), orUnknown(l.P99NS),
@@ -99,6 +101,18 @@ func sweepPart(scenario string, s *result.CapacitySweep) capacityPart {
 		})
 	}
 	return p
+}
+
+// sweepChart draws the throughputs and the law.
+func sweepChart(s *result.CapacitySweep) template.HTML {
+	var measured []chart.AtOnce
+	for _, l := range s.Levels {
+		measured = append(measured, chart.AtOnce{N: l.N, Throughput: l.Throughput})
+	}
+	law := stats.USL{Lambda: s.Lambda, Sigma: s.Sigma, Kappa: s.Kappa}
+	return template.HTML(chart.Scalability(chart.Words{
+		ID: "capacity-sweep", Title: "Throughput by calls at once", Desc: "Dots are measured, and the line is the Universal Scalability Law; the table has the figures",
+	}, measured, law.Throughput))
 }
 
 // varyPart compares settings with the first.

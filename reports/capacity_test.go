@@ -97,7 +97,7 @@ func TestAllFormatsTellOfCapacity(t *testing.T) {
 	said := []string{"16 at once reach", "coherence 0.002", "1600/s with 30 % to spare and 1 server to lose: 4 servers", "the objective was missed", "resource_limits.max_per_profile",
 		"max_ssh_connections=10 is the first that is clearly better", "×2.00", "the load generator was the limit"}
 	for format, wants := range map[string][]string{
-		"text": said, "markdown": said, "html": append(said, "<svg", "Capacity by setting"),
+		"text": said, "markdown": said, "html": append(said, "<svg", "Capacity by setting", "Throughput by calls at once"),
 		"csv":         {"capacity_part", "sweep,,16,", "vary,connection_pooling.max_ssh_connections=10,,800,780,820,true", "plan,4 servers,,1600"},
 		"junit":       {`name="capacity p99&lt;100ms" classname="ssh-exec"`, `plan of 4 servers for 1600/s`, `<failure message="exec: p99&lt;100ms was missed"`},
 		"openmetrics": {`loadgen_capacity_rate{scenario="ssh-exec",objective="p99<100ms"} 801 `, `loadgen_scalability_throughput_rate{scenario="ssh-exec",objective="p99<100ms",at_once="8"}`, "loadgen_plan_servers", `setting="connection_pooling.max_ssh_connections=10"} 800 `},

@@ -1,6 +1,6 @@
 // Package chart draws the charts of a report as SVG for the inside of a page. It is the only package that sees a plotting library.
 //
-// Start with Percentiles, Heat, Usage and Forest, one for each kind of chart. What they give has no colour, font or script: paths and texts carry the
+// Start with Percentiles, Heat, Usage, Scalability and Forest, one for each kind of chart. What they give has no colour, font or script: paths and texts carry the
 // class of an Ink, and the style sheet of the page, which must know Inks, gives them a light and a dark look. Every chart says in words what it
 // shows, in its title and desc, for those who do not see it.
 package chart

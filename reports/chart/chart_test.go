@@ -61,6 +61,13 @@ var charts = map[string]func() string{
 		low, high := Reach(nil)
 		return Forest(words, nil, low, high)
 	},
+	"scalability": func() string {
+		return Scalability(words, []AtOnce{{1, 100}, {64, 2500}}, func(n float64) float64 { return 100 * n / (1 + 0.02*(n-1)) })
+	},
+	"scalability without a law": func() string {
+		return Scalability(words, []AtOnce{{1, 0}}, func(float64) float64 { return math.NaN() })
+	},
+	"scalability of nothing": func() string { return Scalability(words, nil, func(float64) float64 { return math.Inf(1) }) },
 	"usage over a long time": func() string { return Usage(words, 100*time.Hour, make([]float64, 300), nil) },
 }
 

@@ -79,9 +79,7 @@ func (e *Effect) draw(c draw.Canvas, p *plot.Plot, y vg.Length) {
 		c.StrokeLine2(draw.LineStyle{Color: e.Ink, Width: 3}, x(e.Low), at, x(e.High), at)
 	}
 	if !math.IsNaN(e.At) {
-		const r = 4
-		m := x(e.At)
-		c.FillPolygon(InkText, []vg.Point{{X: m - r, Y: at}, {X: m, Y: at + r}, {X: m + r, Y: at}, {X: m, Y: at - r}})
+		dot(c, vg.Point{X: x(e.At), Y: at})
 	}
 }
 
