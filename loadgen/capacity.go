@@ -25,6 +25,7 @@ func (p TrialPlan) time() time.Duration { return p.Warmup + p.Duration }
 // Trial is what came of one.
 type Trial struct {
 	Plan      TrialPlan
+	Took      time.Duration // all of it, a server that was started included; 0 means that it took what the plan says
 	Good      bool          // the objective held, and MinAchieved of the offered rate was achieved
 	Calls     int64         // that were due, those that were dropped included
 	Bad       float64       // share of them that the objective counts as bad: too slow, failed or dropped
@@ -67,11 +68,13 @@ const (
 	generatorTries = 3               // of a rate at which the generator was not to be believed, after the first
 	quickTrial     = 2 * time.Second // of the doubling
 	longTrial      = 8 * time.Second // of the bisection
-	profileTrial   = 5 * time.Second // of the latency below capacity
-	trialWarmup    = 0.25            // of the measured time, before it
-	quickSamples   = 2               // times the fewest samples that a percentile needs, in the doubling
-	trialSamples   = 10              // likewise in the bisection
-	capacityTails  = 0.015           // of the posterior that is left out of the interval on either side
+	profileTrial   = 5 * time.Second // of the latency below capacity, for profileCalls at least as far as
+	profileLongest = 20 * time.Second
+	profileCalls   = 1000  // of which 50 are beyond the p95
+	trialWarmup    = 0.25  // of the measured time, before it
+	quickSamples   = 2     // times the fewest samples that a percentile needs, in the doubling
+	trialSamples   = 10    // likewise in the bisection
+	capacityTails  = 0.015 // of the posterior that is left out of the interval on either side
 )
 
 // ProfileShares are the shares of capacity at which latency is measured once the capacity is known.
@@ -147,7 +150,7 @@ func (s *capacitySearch) try(ctx context.Context, p TrialPlan) (Trial, error) {
 	}
 	t.Plan = p
 	t.Good = t.Good && !t.Generator
-	s.out.Time += p.time()
+	s.out.Time += cmp.Or(t.Took, p.time())
 	if s.Done != nil {
 		s.Done(t)
 	}
@@ -202,7 +205,7 @@ func (s *capacitySearch) double(ctx context.Context) (good, bad float64, err err
 // bisect finds the threshold between a rate that was good and one that was bad, of which short trials alone told.
 func (s *capacitySearch) bisect(ctx context.Context, good, bad float64) error {
 	b := stats.NewBisection(0.7*good, 1.2*bad, s.Allowed)
-	reserve := time.Duration(len(ProfileShares)) * s.plan(good, profileTrial, trialSamples).time()
+	reserve := s.profileTime(good)
 	for {
 		low, high := b.Quantile(capacityTails), b.Quantile(1-capacityTails)
 		p := s.plan(b.Quantile(0.5), longTrial, trialSamples)
@@ -283,10 +286,23 @@ func (s *capacitySearch) generator() bool {
 	return all > 0 && 2*by > all
 }
 
+// profilePlan makes a trial for the latency below capacity.
+func (s *capacitySearch) profilePlan(rate float64) TrialPlan {
+	return s.plan(rate, min(max(profileTrial, seconds(profileCalls/rate)), profileLongest), trialSamples)
+}
+
+// profileTime is what the trials of profile take for a capacity.
+func (s *capacitySearch) profileTime(rate float64) (sum time.Duration) {
+	for _, share := range ProfileShares {
+		sum += s.profilePlan(share * rate).time()
+	}
+	return sum
+}
+
 // profile measures latency below capacity.
 func (s *capacitySearch) profile(ctx context.Context) error {
 	for _, share := range ProfileShares {
-		t, err := s.try(ctx, s.plan(share*s.out.Rate, profileTrial, trialSamples))
+		t, err := s.try(ctx, s.profilePlan(share*s.out.Rate))
 		if err != nil {
 			return err
 		}

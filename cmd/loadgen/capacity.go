@@ -223,11 +223,13 @@ func (k *killer) call() {
 func (s *capacitySearch) trial(ctx context.Context, p loadgen.TrialPlan) (loadgen.Trial, error) {
 	plan := *s.plan
 	plan.Executor.Rate, plan.Executor.Warmup, plan.Executor.Duration = p.Rate, p.Warmup, p.Duration
+	start := time.Now()
 	r, err := s.measure(ctx, plan)
 	if err != nil {
 		return loadgen.Trial{}, err
 	}
 	t := loadgen.TrialOf(s.o.objective, r)
+	t.Took = time.Since(start)
 	if t.Good {
 		s.last = r
 	}

@@ -28,7 +28,7 @@ func TestProofCapacity(t *testing.T) {
 		truth                   float64
 	}{
 		{"fixed", "10ms", "constant", 800},
-		{"exponential", "exponential 10ms", "poisson", 749},
+		{"exponential", "{kind: exponential, mean: 10ms}", "poisson", 749},
 	} {
 		if !whole() && c.name != "fixed" {
 			continue
@@ -55,6 +55,7 @@ steps:
 				t.Errorf("%s: %.1f/s found, %.0f/s are the truth", c.name, d.Rate, c.truth)
 			}
 			report.WriteString(comparePrediction(t, d, file, "--isolate"))
+			t.Log("so far:\n" + report.String())
 			if d.DurationS > 180 {
 				t.Errorf("%s: the search took %.0f s", c.name, d.DurationS)
 			}
@@ -67,7 +68,7 @@ steps:
 func comparePrediction(t *testing.T, c *result.Capacity, args ...string) string {
 	t.Helper()
 	said := c.Profile[1]
-	d, _ := measure(t, append([]string{"--rate", fmt.Sprintf("%.6g", said.Rate), "--warmup", "1s", "--duration", length(20*time.Second, 4*time.Second)}, args...)...)
+	d, _ := measure(t, append([]string{"--rate", fmt.Sprintf("%.6g", said.Rate), "--warmup", "1s", "--duration", length(30*time.Second, 4*time.Second)}, args...)...)
 	l := d.Scenarios[0].Latency
 	if l.P50 == nil || l.P95 == nil {
 		t.Fatalf("nothing was measured at %.4g/s", said.Rate)
