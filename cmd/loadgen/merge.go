@@ -79,6 +79,8 @@ func (o *runOptions) checkShard(plans []*loadgen.Plan) (err error) {
 		return usage("--shard: %w", err)
 	case len(plans) != 1:
 		return usage("--shard splits one scenario, and these are %s: name one", names(plans))
+	case len(plans[0].Trends) > 0:
+		return usage("--shard %s: the trends of %s are judged on the whole of a run, which no shard has: run it unsplit, or without its trends", s, plans[0].Name)
 	case s.Count > 1 && o.start.IsZero():
 		return usage("--shard %s needs the time at which all shards begin: add --start-at, the same to each", s)
 	}
