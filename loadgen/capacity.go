@@ -64,11 +64,11 @@ const (
 	MinAchieved = 0.99 // share of the offered rate that a good trial achieves
 
 	fullBudget     = 170 * time.Second
-	shortest       = 0.35            // of what follows, where the budget is smaller
-	generatorTries = 3               // of a rate at which the generator was not to be believed, after the first
-	quickTrial     = 2 * time.Second // of the doubling
-	longTrial      = 8 * time.Second // of the bisection
-	profileTrial   = 5 * time.Second // of the latency below capacity, for profileCalls at least as far as
+	shortest       = 0.35             // of what follows, where the budget is smaller
+	generatorTries = 3                // of a rate at which the generator was not to be believed, after the first
+	quickTrial     = 2 * time.Second  // of the doubling
+	longTrial      = 8 * time.Second  // of the bisection
+	profileTrial   = 10 * time.Second // of the latency below capacity, for profileCalls at least as far as
 	profileLongest = 20 * time.Second
 	profileCalls   = 1000  // of which 50 are beyond the p95
 	trialWarmup    = 0.25  // of the measured time, before it

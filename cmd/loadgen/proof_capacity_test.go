@@ -46,8 +46,8 @@ steps:
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for range repeats {
-			d := searchCapacity(t, file, "--slo", "p99<100ms,errors<0.1%", "--budget", length(170*time.Second, 30*time.Second))
+		for i := range repeats {
+			d := searchCapacity(t, file, "--slo", "p99<100ms,errors<0.1%", "--seed", fmt.Sprint(i+1), "--budget", length(170*time.Second, 30*time.Second))
 			off := d.Rate/c.truth - 1
 			fmt.Fprintf(&report, "%-12s truth %.0f/s: found %.1f/s (%+.1f %%), interval %.1f to %.1f/s, knee %.0f/s, short first: %s; %.0f s of trials\n",
 				c.name, c.truth, d.Rate, 100*off, d.Low, d.High, d.Knee, d.Saturated, d.DurationS)
