@@ -9,8 +9,15 @@ import (
 	"strings"
 )
 
-// plainName is what a command's name may consist of once its quotes are gone.
-var plainName = regexp.MustCompile(`^(\[|[A-Za-z0-9_./:+@-]*[A-Za-z0-9_.:+@-])$`)
+// plainName says whether a command's name, once its quotes are gone, is one: letters, digits and a few marks, not a folder, or [.
+func plainName(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; !(c|0x20 >= 'a' && c|0x20 <= 'z' || c >= '0' && c <= '9' || strings.IndexByte("_./:+@-", c) >= 0) {
+			return name == "["
+		}
+	}
+	return name != "" && name[len(name)-1] != '/'
+}
 
 // command makes a simple command of its words and looks into it where it runs others.
 func command(words []word, files []string, depth int) (simple, error) {
@@ -18,7 +25,7 @@ func command(words []word, files []string, depth int) (simple, error) {
 	switch {
 	case !name.fixed():
 		return simple{}, fmt.Errorf("the name of the command %s is known to the shell only", name.source)
-	case !plainName.MatchString(name.text):
+	case !plainName(name.text):
 		return simple{}, fmt.Errorf("%q is not a plain name of a command", name.text)
 	case slices.Contains(strings.Split(name.text, "/"), ".."):
 		return simple{}, fmt.Errorf("two dots lead up in the name of the command %s", name.text)
@@ -73,7 +80,7 @@ func launched(s *simple, depth int) ([]simple, error) {
 		if look, ok := launchers[name]; ok {
 			return look(s, depth)
 		}
-		if slices.Contains(opaque, name) {
+		if opaque[name] {
 			return nil, fmt.Errorf("%s can run anything", base)
 		}
 	}
@@ -84,7 +91,7 @@ func launched(s *simple, depth int) ([]simple, error) {
 }
 
 // opaque are programs and shell words that run, load or redefine what their arguments, files or input say, in ways that cannot be judged here.
-var opaque = strings.Fields(`
+var opaque = set(`
 	. source alias unalias hash enable bind complete compgen compopt fc history let declare typeset local export readonly unset read mapfile readarray
 	getopts set shopt setopt unsetopt emulate autoload zmodload functions nameref integer float zle zcompile coproc function select repeat noglob nocorrect
 	pushd popd vared print
@@ -111,6 +118,15 @@ var opaque = strings.Fields(`
 	mount.fuse dmsetup debugfs cryptsetup insmod modprobe kexec debconf dialog whiptail zip cpio pax split csplit
 	ldconfig update-alternatives setcap service rc-service init telinit
 `)
+
+// set gives the words of a text.
+func set(words string) map[string]bool {
+	m := map[string]bool{}
+	for w := range strings.FieldsSeq(words) {
+		m[w] = true
+	}
+	return m
+}
 
 // options are those that may stand before the command of a launcher.
 type options struct {

@@ -84,8 +84,11 @@ func (ps patterns) search(command string) string {
 	if len(ps) == 0 {
 		return ""
 	}
-	bare := unquote(command)
-	forms := slices.Compact([]string{command, bare, strings.Join(strings.Fields(bare), " ")})
+	forms := []string{command}
+	if !settled(command) {
+		bare := unquote(command)
+		forms = slices.Compact([]string{command, bare, strings.Join(strings.Fields(bare), " ")})
+	}
 	for _, p := range ps {
 		if slices.ContainsFunc(forms, p.find.MatchString) {
 			return p.rule
@@ -134,6 +137,19 @@ func (c *compiler) limit(field string, n int) int {
 		c.fail(field, fmt.Sprintf("%d is negative", n), "use 0 for the default or a positive number")
 	}
 	return n
+}
+
+// settled says that there are no quotes, backslashes and runs of blanks to be taken out of a command.
+func settled(command string) bool {
+	blank := true
+	for i := range len(command) {
+		c := command[i]
+		if c < ' ' || c > '~' || c == '\\' || c == '\'' || c == '"' || blank && c == ' ' {
+			return false
+		}
+		blank = c == ' '
+	}
+	return !blank
 }
 
 var quoting = strings.NewReplacer("\\\r\n", "", "\\\n", "", `\`, "", `'`, "", `"`, "")
