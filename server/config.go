@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/access"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/admission"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/loopback"
 )
@@ -155,7 +156,7 @@ func defaults() Config {
 		Audit:        Audit{Enabled: &on, Path: auditPath(), Durability: "batched"},
 		Monitoring:   Monitoring{MetricsCollection: &on, HealthCheckInterval: 30, PerformanceMonitoring: &on, MaxProfiles: 100, Pprof: new(bool)},
 		Auth:         Auth{RateLimit: 100},
-		HTTP:         HTTPConf{BehindProxy: new(bool)},
+		HTTP:         HTTPConf{BehindProxy: new(bool), Waiting: access.DefaultCrowd, WaitingPerAddress: access.DefaultEach},
 		DrainTimeout: 10,
 		Version:      "dev",
 	}

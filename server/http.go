@@ -38,7 +38,7 @@ func (addr httpTransport) serve(ctx context.Context, s *Server) error {
 		BaseContext: func(net.Listener) context.Context { return calls },
 		ErrorLog:    slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
 	}
-	access.Harden(srv)
+	l.Harden(srv)
 	mcpHandler := s.streamable(srv)
 	var running requests
 	srv.Handler = s.guard(running.count(sessionless{mcpHandler}), s.monitorHandler())

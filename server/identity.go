@@ -31,10 +31,14 @@ type HTTPConf struct {
 	BehindProxy *bool    `yaml:"behind_proxy"`    // TLS ends at a proxy that nobody can go around; false
 	Hosts       []string `yaml:"hosts"`           // names besides those of loopback that requests may be for; none
 	Origins     []string `yaml:"origins"`         // of web pages, besides those of loopback, that may call; none
+
+	Waiting           int `yaml:"waiting_connections" min:"1"` // that have brought no request that was let in; 16384, at most half of the open files
+	WaitingPerAddress int `yaml:"waiting_per_address" min:"1"` // the same for each address; 12288
 }
 
 func (h *HTTPConf) endpoint(listen string) access.Endpoint {
-	return access.Endpoint{Listen: listen, Certificate: h.Certificate, Key: h.Key, BehindProxy: h.BehindProxy != nil && *h.BehindProxy}
+	return access.Endpoint{Listen: listen, Certificate: h.Certificate, Key: h.Key, BehindProxy: h.BehindProxy != nil && *h.BehindProxy,
+		Crowd: access.Crowd{Most: h.Waiting, Each: h.WaitingPerAddress}}
 }
 
 func (c *Config) access() access.Config {

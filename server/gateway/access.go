@@ -17,7 +17,8 @@ func (c *Config) guard() access.Config {
 }
 
 func (c *Config) endpoint() access.Endpoint {
-	return access.Endpoint{Listen: c.Listen, Certificate: c.TLSCertificate, Key: c.TLSKey, BehindProxy: c.BehindProxy}
+	return access.Endpoint{Listen: c.Listen, Certificate: c.TLSCertificate, Key: c.TLSKey, BehindProxy: c.BehindProxy,
+		Crowd: access.Crowd{Most: c.Waiting, Each: c.WaitingPerAddress}}
 }
 
 // checkAccess says why the gateway may not listen as it would.

@@ -146,6 +146,7 @@ func TestGatewayBeyondLoopback(t *testing.T) {
 		{func(c *Config) { c.TLSKey = "" }, "needed together"},
 		{func(c *Config) { c.Hosts = nil }, "hosts"},
 		{func(c *Config) { c.RateLimit = -1 }, "rate_limit"},
+		{func(c *Config) { c.Waiting = -1 }, "waiting_connections"},
 		{func(c *Config) { c.JWTIssuer = "https://id.example/" }, "jwt_"},
 	} {
 		cfg := whole()

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/access"
 	"github.com/openaccess-mcp/openaccess-mcp/server/internal/loopback"
 )
 
@@ -49,6 +50,9 @@ type Config struct {
 	Hosts          []string `yaml:"hosts"`           // names besides those of loopback that requests may be for; none
 	Origins        []string `yaml:"origins"`         // of web pages, besides those of loopback, that may call; none
 
+	Waiting           int `yaml:"waiting_connections"` // that have brought no request that was let in; 16384, at most half of the open files
+	WaitingPerAddress int `yaml:"waiting_per_address"` // the same for each address; 12288
+
 	Logger *slog.Logger `yaml:"-"` // nil discards
 }
 
@@ -82,6 +86,8 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.EjectFor, 1)
 	orDefault(&c.DrainTimeout, 10)
 	orDefault(&c.LogLevel, "info")
+	orDefault(&c.Waiting, access.DefaultCrowd)
+	orDefault(&c.WaitingPerAddress, access.DefaultEach)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -113,6 +119,9 @@ func (c *Config) validate() error {
 	}
 	if err := c.checkAccess(); err != nil {
 		errs = append(errs, err)
+	}
+	if c.Waiting < 0 || c.WaitingPerAddress < 0 {
+		errs = append(errs, fmt.Errorf("waiting_connections, waiting_per_address: %d, %d: none may be less than 1; leave them out for the defaults", c.Waiting, c.WaitingPerAddress))
 	}
 	if c.RateLimit < 0 {
 		errs = append(errs, fmt.Errorf("rate_limit: %v is less than 0; leave it out for no limit", c.RateLimit))

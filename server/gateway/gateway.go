@@ -127,7 +127,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		BaseContext: func(net.Listener) context.Context { return calls },
 		ErrorLog:    slog.NewLogLogger(g.cfg.Logger.Handler(), slog.LevelWarn),
 	}
-	access.Harden(srv)
+	listener.Harden(srv)
 	g.cfg.Logger.Info("serving MCP", "transport", "gateway", "url", at.Scheme()+"://"+listener.Addr().String()+endpoint, "servers", len(g.cfg.Backends))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()

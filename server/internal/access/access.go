@@ -120,14 +120,21 @@ var open = []string{"/healthz", "/readyz"}
 func (g *Guard) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if why := loopback.ForeignTo(r, g.cfg.Hosts, g.cfg.Origins); why != "" {
+			w.Header().Set("Connection", "close")
 			http.Error(w, why, http.StatusForbidden)
 			return
 		}
 		switch {
 		case g.jwt != nil && strings.HasPrefix(r.URL.Path, metadataPath):
+			unread(w, r)
 			g.jwt.serveMetadata(w, r)
 			return
-		case !g.cfg.Authenticated() || slices.Contains(open, r.URL.Path):
+		case !g.cfg.Authenticated():
+			letIn(r)
+			next.ServeHTTP(w, r)
+			return
+		case slices.Contains(open, r.URL.Path):
+			unread(w, r)
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -136,6 +143,7 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 			g.challenge(w, refused)
 			return
 		}
+		letIn(r)
 		if wait := g.wait(id.Actor); wait > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 			http.Error(w, "too many requests: see Retry-After", http.StatusTooManyRequests)
@@ -143,6 +151,13 @@ func (g *Guard) Wrap(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(With(r.Context(), id)))
 	})
+}
+
+// unread has the connection closed behind an answer to who need not be let in, should there be a body: nobody waits for that.
+func unread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // refusal is why a caller is not let in, as RFC 6750 has it.

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -403,52 +402,6 @@ func TestEndpoints(t *testing.T) {
 		}
 	}
 }
-
-// TestSilentConnections opens more connections that say nothing than are borne: the oldest go, and who speaks is served.
-func TestSilentConnections(t *testing.T) {
-	s := &silent{at: map[net.Conn]int64{}}
-	closed := 0
-	conns := make([]*fakeConn, 3*maxSilent)
-	for i := range conns {
-		conns[i] = &fakeConn{closed: &closed}
-		s.note(conns[i], http.StateNew)
-		if i%3 == 0 {
-			s.note(conns[i], http.StateActive)
-		}
-	}
-	if len(s.at) > maxSilent || closed+len(s.at) != 2*maxSilent {
-		t.Errorf("%d are silent, %d were closed", len(s.at), closed)
-	}
-	oldest := 0 // the silent ones that are closed are the oldest
-	for i, c := range conns {
-		if i%3 != 0 && oldest < closed {
-			oldest++
-			if !c.is {
-				t.Fatalf("connection %d is still open", i)
-			}
-		} else if c.is {
-			t.Fatalf("connection %d is closed", i)
-		}
-	}
-	for i := range 10 * maxSilent {
-		c := &fakeConn{closed: &closed}
-		s.note(c, http.StateNew)
-		if i%2 == 0 {
-			s.note(c, http.StateClosed)
-		}
-	}
-	if len(s.order) > 5*maxSilent {
-		t.Errorf("%d connections are remembered", len(s.order))
-	}
-}
-
-type fakeConn struct {
-	net.Conn
-	closed *int
-	is     bool
-}
-
-func (c *fakeConn) Close() error { *c.closed++; c.is = true; return nil }
 
 // TestCertificateIsReadAgain replaces the certificate of an endpoint in use, first by a broken one.
 func TestCertificateIsReadAgain(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -22,6 +21,7 @@ type Endpoint struct {
 	Certificate string // file of the TLS certificate and its chain; without, there is no TLS
 	Key         string // file of its private key
 	BehindProxy bool   // TLS ends at a proxy, which nobody can go around
+	Crowd       Crowd  // how many connections may wait
 }
 
 // Check says why an endpoint may not listen as it would: beyond loopback, callers must prove who they are, and nobody may read along.
@@ -50,8 +50,9 @@ func (e *Endpoint) Check(guard *Config) error {
 	return nil
 }
 
-// Open listens, with TLS where there is a certificate, which is read again when its file changes.
-func (e *Endpoint) Open(logger *slog.Logger) (net.Listener, error) {
+// Open listens, with TLS where there is a certificate, which is read again when its file changes. The Listener must be closed, which an HTTP server that
+// serves on it does.
+func (e *Endpoint) Open(logger *slog.Logger) (*Listener, error) {
 	var certs *certificates
 	if e.Certificate != "" {
 		certs = &certificates{cert: e.Certificate, key: e.Key, logger: logger, looked: time.Now()}
@@ -63,10 +64,11 @@ func (e *Endpoint) Open(logger *slog.Logger) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
-	if certs == nil {
-		return l, nil
+	var secured *tls.Config
+	if certs != nil {
+		secured = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: certs.get}
 	}
-	return tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: certs.get}), nil
+	return gather(l, secured, e.Crowd), nil
 }
 
 // Scheme is that of the endpoint's URL.
@@ -130,76 +132,4 @@ func (c *certificates) changed() bool {
 		}
 	}
 	return false
-}
-
-// maxSilent is how many connections may wait without having sent a request.
-const maxSilent = 1024
-
-// Harden bounds what clients may cost an HTTP server before they have said anything of use: headers by size and time, and connections that say nothing
-// by number, of which the oldest is closed.
-func Harden(srv *http.Server) {
-	srv.ReadHeaderTimeout, srv.IdleTimeout, srv.MaxHeaderBytes = 10*time.Second, 2*time.Minute, 64<<10
-	s := &silent{at: map[net.Conn]int64{}}
-	before := srv.ConnState
-	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		s.note(c, state)
-		if before != nil {
-			before(c, state)
-		}
-	}
-}
-
-// silent are the connections that have sent no request yet.
-type silent struct {
-	mu    sync.Mutex
-	next  int64
-	at    map[net.Conn]int64 // when each came
-	order []net.Conn         // in which they came, those that are no longer silent too
-}
-
-func (s *silent) note(c net.Conn, state http.ConnState) {
-	s.mu.Lock()
-	if state != http.StateNew {
-		delete(s.at, c)
-		s.mu.Unlock()
-		return
-	}
-	s.next++
-	s.at[c] = s.next
-	s.order = append(s.order, c)
-	oldest := s.oldest()
-	s.mu.Unlock()
-	if oldest != nil {
-		_ = oldest.Close()
-	}
-}
-
-// oldest takes out the connection to close; nil where there is room.
-func (s *silent) oldest() net.Conn {
-	drop := 0
-	for drop < len(s.order) && s.at[s.order[drop]] == 0 {
-		drop++
-	}
-	var found net.Conn
-	if len(s.at) > maxSilent {
-		found = s.order[drop]
-		delete(s.at, found)
-		drop++
-	}
-	clear(s.order[:drop])
-	s.order = s.order[drop:]
-	if len(s.order) > 4*maxSilent && len(s.order) > 2*len(s.at) {
-		s.compact()
-	}
-	return found
-}
-
-func (s *silent) compact() {
-	kept := s.order[:0:0]
-	for _, c := range s.order {
-		if s.at[c] != 0 {
-			kept = append(kept, c)
-		}
-	}
-	s.order = kept
 }
