@@ -73,6 +73,34 @@ func (b *Bounds) inside(client *sftp.Client, name string) error {
 	return err
 }
 
+// link refuses a link on the host that would lead out of the roots: made by one transfer, it could lead another out while that works.
+func (b *Bounds) link(client *sftp.Client, name, target string) error {
+	if b == nil || len(b.Roots) == 0 {
+		return nil
+	}
+	dir, err := b.resolve(client, path.Dir(name))
+	if err != nil {
+		return err
+	}
+	var parts []string
+	for _, part := range strings.Split(target, "/") {
+		if part == "" || part == "." {
+			continue
+		}
+		if part == ".." && (path.IsAbs(target) || len(parts) > 0 && parts[len(parts)-1] != "..") { // back from what may itself be a link
+			return &Error{Kind: Refused, Path: name, Err: fmt.Errorf("a link to %s leads down and up again, which may be out of the folders that this profile admits", target)}
+		}
+		parts = append(parts, part)
+	}
+	if path.IsAbs(target) {
+		dir = "/"
+	}
+	if err := b.admit(client, path.Join(dir, path.Join(parts...))); err != nil {
+		return &Error{Kind: Refused, Path: name, Err: fmt.Errorf("a link to %s is not made: %w", target, errors.Unwrap(err))}
+	}
+	return nil
+}
+
 // denied refuses a path by its name.
 func (b *Bounds) denied(name string) error {
 	if b == nil || !b.Some {

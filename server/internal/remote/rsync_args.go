@@ -51,6 +51,7 @@ func (e *rsyncEngine) rsyncArgs(at *rsyncPlace, shell string, o rsyncOptions) []
 	option(o.dryRun, "--dry-run")
 	option(o.dryRun && s.Delete, "--delete")
 	option(!o.dryRun && s.Progress != nil, "--info=progress2")
+	option(s.Direction == Upload && s.Bounds != nil && len(s.Bounds.Roots) > 0, "--safe-links") // what Bounds.link does for the other engine
 	for _, p := range s.Include {
 		args = append(args, "--include="+p)
 	}

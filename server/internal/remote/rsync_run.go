@@ -81,7 +81,11 @@ func (e *rsyncEngine) command(at *rsyncPlace, l *rsyncshell.Listener, o rsyncOpt
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(e.program.path, e.rsyncArgs(at, rsh, o)...)
+	name, args, err := rsyncshell.Confined(e.program.path, e.sync.Direction == Download && !o.dryRun, e.rsyncArgs(at, rsh, o))
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
 	cmd.Env = rsyncEnviron(l.Environ())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that all it starts can be stopped at once

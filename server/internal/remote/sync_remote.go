@@ -145,6 +145,9 @@ func (r *remoteTree) symlink(target, name string) error {
 	if err := r.bounds.denied(r.at(name)); err != nil {
 		return err
 	}
+	if err := r.bounds.link(r.client, r.at(name), target); err != nil {
+		return err
+	}
 	return r.client.Symlink(target, r.at(name))
 }
 

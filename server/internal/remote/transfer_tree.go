@@ -271,6 +271,9 @@ func (u uploader) link(it member) error {
 		return &Error{Kind: Local, Path: l.Full, Err: err}
 	}
 	name := path.Join(u.Remote, it.rel)
+	if err := u.Bounds.link(u.s, name, filepath.ToSlash(target)); err != nil {
+		return sftpError(u.ctx, name, err)
+	}
 	tmp := temporary(path.Dir(name), path.Base(name))
 	u.remember(tmp)
 	if err = u.s.Symlink(filepath.ToSlash(target), tmp); err == nil {

@@ -4,7 +4,7 @@
 // input and output, and the command line for the host, to the server, which carries them over a connection that it has.
 //
 // Listen makes the private socket on which the shell reports, and Accept waits for it. The shell itself (package helper) is the same
-// program again: rsync starts what Command names, with what Environ holds.
+// program again: rsync starts what Command names, with what Environ holds. So is what keeps the local rsync in its folder, see Confined.
 package rsyncshell
 
 import (
@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -56,6 +57,24 @@ func Command() (string, error) {
 		return "", err
 	}
 	return "'" + strings.ReplaceAll(exe, "'", "''") + "' " + helper.Name, nil // rsync knows no backslash here, but doubled quotes
+}
+
+// Confined is the command line of an rsync that reads, and with writes set changes, no files but those below the folder that it is started in, whatever
+// becomes of the names there while it runs: this program again, which on Linux asks that of the system before it becomes rsync. A system that does not
+// know Landlock leaves it as free as it is elsewhere. Environ must be in its environment.
+func Confined(rsync string, writes bool, args []string) (name string, all []string, err error) {
+	if runtime.GOOS != "linux" {
+		return rsync, args, nil
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return "", nil, err
+	}
+	access := helper.Reads
+	if writes {
+		access = helper.Writes
+	}
+	return exe, append([]string{helper.Confined, access, rsync}, args...), nil
 }
 
 // Peer is what a shell handed over. Its user closes it.
