@@ -1,7 +1,7 @@
 package access
 
 import (
-	"container/list"
+	queue "container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -176,7 +176,7 @@ type visitor struct {
 	// What the crowd knows of it, under its mutex.
 	known     bool // a request was let in
 	spoken    bool // the first byte is there
-	all, same *list.Element
+	all, same *queue.Element
 	cut       *time.Timer // ends its wait; nil where the server does
 }
 
@@ -214,13 +214,13 @@ type crowd struct {
 	most, each int
 
 	mu     sync.Mutex
-	shut   bool                        // nobody new may wait
-	all    list.List                   // of *visitor, who has waited longest first
-	byFrom map[netip.Prefix]*list.List // likewise; none is empty
+	shut   bool                         // nobody new may wait
+	all    queue.List                   // of *visitor, who has waited longest first
+	byFrom map[netip.Prefix]*queue.List // likewise; none is empty
 }
 
 func newCrowd(bounds Crowd) *crowd {
-	c := &crowd{most: bounds.Most, each: bounds.Each, byFrom: map[netip.Prefix]*list.List{}}
+	c := &crowd{most: bounds.Most, each: bounds.Each, byFrom: map[netip.Prefix]*queue.List{}}
 	if c.most == 0 {
 		c.most = DefaultCrowd
 	}
@@ -283,7 +283,7 @@ func (c *crowd) enterAgain(v *visitor) {
 func (c *crowd) add(v *visitor) (gone *visitor) {
 	same := c.byFrom[v.from]
 	if same == nil {
-		same = list.New()
+		same = queue.New()
 		c.byFrom[v.from] = same
 	}
 	v.all, v.same = c.all.PushBack(v), same.PushBack(v)
@@ -295,7 +295,7 @@ func (c *crowd) add(v *visitor) (gone *visitor) {
 
 // surplus is the connection for which there is no room; nil where there is. Where all are too many, it is one of the address that the last came from,
 // should that have more than its share.
-func (c *crowd) surplus(same *list.List) *visitor {
+func (c *crowd) surplus(same *queue.List) *visitor {
 	switch {
 	case same.Len() > c.each, c.all.Len() > c.most && same.Len()*len(c.byFrom) > c.all.Len():
 		return same.Front().Value.(*visitor)

@@ -291,7 +291,7 @@ func TestTracerSeesWhatRuns(t *testing.T) {
 func TestWiderPolicyIsFound(t *testing.T) {
 	w := traced(t)
 	for wider, command := range map[string]string{
-		`^b\b`: "a; b", `^/bin/echo\b`: "a | /bin/echo 1", `^c\b`: `find . -maxdepth 0 -exec c {} \;`, `^q\b`: "q 2", `^r\b`: "r x y", `^d\b`: "a 1 | xargs d", `^e\b`: "sh -c '(e)'",
+		`^b\b`: "a; b", `^/bin/echo\b`: "a | /bin/echo 1", `^c\b`: `find . -maxdepth 0 -exec c {} \;`, `^q\b`: "q 2", `^d\b`: "a 1 | xargs d", `^e\b`: "sh -c '(e)'",
 	} {
 		p := compile(t, Rules{CommandAllowlist: append(slices.Clone(shellRules.CommandAllowlist), wider)})
 		if d := p.Decide(exec(command)); !d.Allowed {

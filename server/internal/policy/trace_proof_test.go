@@ -16,7 +16,7 @@ import (
 // TestProofTracedShell runs commands that are admitted in real shells, with every execution traced: the seeds of the fuzz target, the everyday commands,
 // and generated ones. Every program that ran was admitted. With PROOF=whole it runs 20,000 generated ones; what it saw goes to PROOF_DIR.
 func TestProofTracedShell(t *testing.T) {
-	enough := 300
+	enough := 100
 	whole := os.Getenv("PROOF") == "whole"
 	if whole {
 		enough = 20_000
