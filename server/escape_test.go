@@ -203,6 +203,68 @@ func TestDeniedPathsStayInTrees(t *testing.T) {
 	f.unharmed(t)
 }
 
+// TestNoLinkThatLeadsOutIsMade pushes links of every kind to the host: those that stay inside are made, those that lead out are refused, since another
+// transfer could be led out by them.
+func TestNoLinkThatLeadsOutIsMade(t *testing.T) {
+	f := escapes(t)
+	c := f.connect(t.Context(), t)
+	defer c.end()
+	links := filepath.Join(f.dir, "in/links")
+	if err := os.MkdirAll(filepath.Join(links, "deep/er"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	inside := map[string]string{"a": "b", "b": "deep", "deep/up": "..", "deep/er/up": "../../deep", "root": "/in/file", "deep/er/tree": "../../../tree", "nothing": "./deep//er/./nothing", "self": "."}
+	outside := map[string]string{
+		"x": "/out", "y": "../../out/file", "deep/x": "../../../out", "z": "/in/../out", "down": "deep/../../../out", "deep/er/far": "up/../../../../out", "key": "/in/.ssh/key", "near": "../.ssh", "top": "/", "prefix": "/inside/file", "odd": "/in/a\\b",
+		"turn": "deep/er/up/../..",
+	}
+	for _, kind := range []map[string]string{inside, outside} {
+		for name, target := range kind {
+			if err := os.Symlink(target, filepath.Join(links, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	host := f.host.FS()
+	if err := host.Symlink("/in", "/in/tree/sub/short"); err != nil { // behind it, two dots are not what they seem
+		t.Fatal(err)
+	}
+	for to, call := range map[string]func(to string) envelope{
+		"/in/uploaded": func(to string) envelope {
+			return c.call("sftp_transfer", args{"profile_id": "fake", "direction": "upload", "local_path": links, "remote_path": to, "recursive": true})
+		},
+		"/in/synced": func(to string) envelope {
+			return c.call("rsync_sync", args{"profile_id": "fake", "direction": "push", "source": links, "dest": to, "dry_run": false})
+		},
+	} {
+		if e := call(to); e.Success {
+			t.Errorf("%s: %+v", to, e)
+		}
+		for name, target := range inside {
+			if got, err := host.ReadLink(to[1:] + "/" + name); got != target {
+				t.Errorf("%s/%s leads to %q, %v", to, name, got, err)
+			}
+		}
+		for name := range outside {
+			if _, err := host.Lstat(to[1:] + "/" + name); err == nil {
+				t.Errorf("%s/%s is made", to, name)
+			}
+		}
+	}
+	short := filepath.Join(f.dir, "in/short")
+	if err := os.Mkdir(short, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../out", filepath.Join(short, "z")); err != nil {
+		t.Fatal(err)
+	}
+	c.call("sftp_transfer", args{"profile_id": "fake", "direction": "upload", "local_path": short, "remote_path": "/in/tree/sub/short", "recursive": true})
+	if _, err := host.Lstat("in/z"); err == nil {
+		t.Error("a link that leads out is made behind one that does not")
+	}
+	f.unharmed(t)
+}
+
 // TestLocalLinksMadeDuringTheCall swaps a folder for a link that leads out, again and again, while files go through it.
 func TestLocalLinksMadeDuringTheCall(t *testing.T) {
 	f := escapes(t)

@@ -25,7 +25,12 @@ type rsyncOptions struct {
 
 // kind says which options of a run decide the command line for the host.
 func (e *rsyncEngine) kind(o rsyncOptions) string {
-	return fmt.Sprint(e.sync.Direction, e.sync.Permissions, e.sync.Times, e.sync.Content, o.dryRun)
+	return fmt.Sprint(e.sync.Direction, e.sync.Permissions, e.sync.Times, e.sync.Content, o.dryRun, e.safeLinks())
+}
+
+// safeLinks says whether no link may be made that leads out of what is pushed: what Bounds.link does for the other engine.
+func (e *rsyncEngine) safeLinks() bool {
+	return e.sync.Direction == Upload && e.sync.Bounds != nil && len(e.sync.Bounds.Roots) > 0
 }
 
 // rsyncHost stands for the host in rsync's arguments, where a path without one would be local.
@@ -51,7 +56,9 @@ func (e *rsyncEngine) rsyncArgs(at *rsyncPlace, shell string, o rsyncOptions) []
 	option(o.dryRun, "--dry-run")
 	option(o.dryRun && s.Delete, "--delete")
 	option(!o.dryRun && s.Progress != nil, "--info=progress2")
-	option(s.Direction == Upload && s.Bounds != nil && len(s.Bounds.Roots) > 0, "--safe-links") // what Bounds.link does for the other engine
+	if e.safeLinks() {
+		args = append(args, "--safe-links", "--info=name1") // the latter has it tell which
+	}
 	for _, p := range s.Include {
 		args = append(args, "--include="+p)
 	}

@@ -5,6 +5,7 @@ package remote
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -26,6 +27,7 @@ type rsyncOutput struct {
 	changes []Change
 	dirs    map[string]bool // directories among the deletions
 	skipped []Problem
+	refused []Problem       // links that the host's rsync was told not to make
 	kept    map[string]bool // directories that hold what is excluded, which a dry run lists as deleted all the same
 	literal int64           // bytes of file content that went over the connection
 }
@@ -51,6 +53,7 @@ func (o *rsyncOutput) Write(p []byte) (int, error) {
 }
 
 const (
+	refusedMark = `ignoring unsafe symlink "`
 	skippedMark = `skipping non-regular file "`
 	keptMark    = "cannot delete non-empty directory: "
 )
@@ -62,6 +65,11 @@ func (o *rsyncOutput) line(line string) {
 	}
 	if name, ok := strings.CutPrefix(line, skippedMark); ok {
 		o.skipped = append(o.skipped, Problem{unescape(strings.TrimSuffix(name, `"`)), errors.New("is no file, directory or link; no sync copies it")})
+		return
+	}
+	if link, ok := strings.CutPrefix(line, refusedMark); ok {
+		name, target, _ := strings.Cut(strings.TrimSuffix(link, `"`), `" -> "`)
+		o.refused = append(o.refused, Problem{unescape(name), &Error{Kind: Refused, Err: fmt.Errorf("a link to %s leads out of what is pushed, and is not made", unescape(target))}})
 		return
 	}
 	if name, ok := strings.CutPrefix(line, keptMark); ok {

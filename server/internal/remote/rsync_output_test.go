@@ -53,6 +53,7 @@ func TestRsyncOutput(t *testing.T) {
 	fmt.Fprint(o, strings.Join([]string{
 		`created directory /x`,
 		`skipping non-regular file "a\#012pipe"`,
+		`ignoring unsafe symlink "a\#012link" -> "../x"`,
 		`cannot delete non-empty directory: kept`,
 		`change *deleting   0 gone`,
 		`change *deleting   0 gone too/`,
@@ -92,6 +93,9 @@ func TestRsyncOutput(t *testing.T) {
 	}
 	if len(o.skipped) != 1 || o.skipped[0].Path != "a\npipe" {
 		t.Errorf("skipped %v", o.skipped)
+	}
+	if len(o.refused) != 1 || o.refused[0].Path != "a\nlink" || !strings.Contains(o.refused[0].Err.Error(), "a link to ../x ") {
+		t.Errorf("refused %v", o.refused)
 	}
 	if o.literal != 4711 || !slices.Equal(progress, []int64{65536}) {
 		t.Errorf("%d bytes, progress %v", o.literal, progress)

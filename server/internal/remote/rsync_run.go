@@ -64,6 +64,7 @@ func (e *rsyncEngine) run(ctx context.Context, at *rsyncPlace, o rsyncOptions) (
 		here, _ := filepath.EvalSymlinks(cmd.Dir) // as rsync calls it
 		here = strings.TrimSuffix(path.Join(here, at.name), "/")
 		res.problems, res.unread = rsyncProblems(v.stderr, v.upload, here, strings.TrimRight(e.sync.Remote, "/"))
+		res.problems = append(res.problems, res.output.refused...)
 	}
 	return res, err
 }
