@@ -2,7 +2,7 @@
 // looked up and JWTs verified, and callers that come too often are told to wait.
 //
 // Start with Open and Guard.Wrap. An Identity that a request has proved to have is in its context, see From. Tokens are in tokens.go, JWTs in jwt.go,
-// and what an endpoint needs before it may listen on more than loopback in listen.go.
+// what an endpoint needs before it may listen on more than loopback in listen.go, and how many connections may wait for their first request in crowd.go.
 package access
 
 import (

@@ -76,6 +76,10 @@ func TestOldestMakesRoom(t *testing.T) {
 		if closedOf(t, another) != 0 || closedOf(t, heavy) != 15 || c.size() != 10 {
 			t.Errorf("%d of the heavy one were closed, %d wait", closedOf(t, heavy), c.size())
 		}
+		c.thin() // files have run out
+		if n := closedOf(t, heavy); n != 16 || c.size() != 9 {
+			t.Errorf("%d of the heavy one were closed, %d wait", n, c.size())
+		}
 		time.Sleep(waitMost)
 		synctest.Wait()
 		if c.size() != 0 || len(c.byFrom) != 0 {
@@ -329,5 +333,27 @@ func TestErrorsOfAccept(t *testing.T) {
 	got := make([]byte, 5)
 	if _, err := io.ReadFull(c, got); err != nil || string(got) != "hello" {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestStrangersAreSentAway has answers to who was not let in close the connection, but for a question without a body that needs no token.
+func TestStrangersAreSentAway(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens.yaml")
+	token := newToken(t, file, Token{Name: "ci"})
+	g := guard(t, Config{Tokens: file})
+	for name, tc := range map[string]struct {
+		change func(r *http.Request)
+		closes bool
+	}{
+		"no token":          {nil, true},
+		"foreign host":      {func(r *http.Request) { bearer(token)(r); r.Host = "evil.example" }, true},
+		"probe with a body": {func(r *http.Request) { r.URL.Path = "/healthz" }, true},
+		"of no known end":   {func(r *http.Request) { r.URL.Path = "/healthz"; r.ContentLength = -1 }, true},
+		"probe":             {func(r *http.Request) { r.URL.Path = "/healthz"; r.ContentLength = 0 }, false},
+		"token":             {bearer(token), false},
+	} {
+		if w, _ := ask(g, tc.change); (w.Header().Get("Connection") == "close") != tc.closes {
+			t.Errorf("%s: %d, %v", name, w.Code, w.Header())
+		}
 	}
 }
