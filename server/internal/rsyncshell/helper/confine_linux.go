@@ -74,8 +74,10 @@ func confine(writes bool, program string) error {
 			return err
 		}
 	}
-	if err := allow(int(rules), "/dev/null", readFile|writeFile); err != nil {
-		return err
+	for _, device := range []string{"/dev/null", "/dev/urandom"} {
+		if err := allow(int(rules), device, readFile|writeFile); err != nil {
+			return err
+		}
 	}
 	below := uint64(looking)
 	if writes {
