@@ -19,7 +19,7 @@ func TestLoad(t *testing.T) {
 	got.Logger = nil
 	want := Config{
 		Backends: []Backend{{URL: "http://127.0.0.1:1"}, {URL: "http://127.0.0.1:2/other", Drain: true}},
-		Listen:   "127.0.0.1:9000", Strategy: RoundRobin, ProbeInterval: 0.5, ProbeTimeout: 2, EjectAfter: 4, EjectFor: 1, DrainTimeout: 10, LogLevel: "info",
+		Listen:   "127.0.0.1:9000", Strategy: RoundRobin, ProbeInterval: 0.5, ProbeTimeout: 2, EjectAfter: 4, EjectFor: 1, DrainTimeout: 10, LogLevel: "info", Waiting: 16384, WaitingPerAddress: 12288,
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v", got, err)
