@@ -32,7 +32,7 @@ type HTTPConf struct {
 	Hosts       []string `yaml:"hosts"`           // names besides those of loopback that requests may be for; none
 	Origins     []string `yaml:"origins"`         // of web pages, besides those of loopback, that may call; none
 
-	Waiting           int `yaml:"waiting_connections" min:"1"` // that have brought no request that was let in; 16384, at most half of the open files
+	Waiting           int `yaml:"waiting_connections" min:"1"` // that have brought no request that was let in; 16384, at most three quarters of the open files
 	WaitingPerAddress int `yaml:"waiting_per_address" min:"1"` // the same for each address; 12288
 }
 

@@ -50,7 +50,7 @@ type Config struct {
 	Hosts          []string `yaml:"hosts"`           // names besides those of loopback that requests may be for; none
 	Origins        []string `yaml:"origins"`         // of web pages, besides those of loopback, that may call; none
 
-	Waiting           int `yaml:"waiting_connections"` // that have brought no request that was let in; 16384, at most half of the open files
+	Waiting           int `yaml:"waiting_connections"` // that have brought no request that was let in; 16384, at most three quarters of the open files
 	WaitingPerAddress int `yaml:"waiting_per_address"` // the same for each address; 12288
 
 	Logger *slog.Logger `yaml:"-"` // nil discards

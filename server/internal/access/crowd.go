@@ -18,7 +18,7 @@ import (
 // Crowd bounds the connections that wait: those over which no request has come that was let in. They cost little, so that many are held: whoever is
 // turned away comes back, which costs more. Of too many, the one goes that has waited longest, so that whoever comes is heard.
 type Crowd struct {
-	Most int // of all; 0 is DefaultCrowd. At most half of the files that the process may have open
+	Most int // of all; 0 is DefaultCrowd. At most three quarters of the files that the process may have open
 	Each int // of one address, or of one IPv6 network of 64 bits; 0 is DefaultEach
 }
 
@@ -228,7 +228,7 @@ func newCrowd(bounds Crowd) *crowd {
 		c.each = DefaultEach
 	}
 	if files := openFiles(); files > 0 {
-		c.most = max(1, min(c.most, files/2))
+		c.most = max(1, min(c.most, files/4*3))
 	}
 	return c
 }
