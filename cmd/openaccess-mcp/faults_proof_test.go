@@ -15,9 +15,9 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/fakessh/memfs"
 )
 
-// TestFaultSuite has every operation meet every fault at every moment where that makes sense, in front of the fake host. With PROOF=whole it makes all
+// TestProofFaults has every operation meet every fault at every moment where that makes sense, in front of the fake host. With PROOF=whole it makes all
 // cells, and writes the table to PROOF_DIR.
-func TestFaultSuite(t *testing.T) {
+func TestProofFaults(t *testing.T) {
 	r := newRig(t, func(string) faultHost { return newFakeHost(t) })
 	keepReport(t, "faults.txt", faultReport("The fake host", runFaults(t, r, wholeFaults())))
 }
