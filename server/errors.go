@@ -108,6 +108,8 @@ func workCode(k remote.Kind) Code {
 		return CodeInvalidParameters
 	case remote.Denied:
 		return CodeAuthorizationFailed
+	case remote.Full:
+		return CodeLimitExceeded
 	}
 	return CodeInternalError
 }

@@ -202,7 +202,7 @@ func TestSyncPartial(t *testing.T) {
 	defer c.end()
 	dir := f.tree(t, "site", map[string]string{"a": "one", "big": strings.Repeat("x", 2<<20)})
 	e := c.call("rsync_sync", args{"profile_id": "fake", "direction": "push", "source": dir, "dest": "/www", "dry_run": false})
-	e.wantCode(t, CodeInternalError, "no space left")
+	e.wantCode(t, CodeLimitExceeded, "big: no space left", "choose another destination")
 	if e.Data["status"] != "partial" || e.Data["dry_run"] != false || e.Data["error_count"] != 1.0 {
 		t.Errorf("%+v", e.Data)
 	}

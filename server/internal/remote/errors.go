@@ -23,8 +23,9 @@ const (
 	Local                 // a local file could not be read or written; nothing was changed at the other end
 	NotFound              // a remote path does not exist
 	Denied                // the host denied access to a path
-	Failed                // the host failed, such as on a full disk; the destination is unchanged
+	Failed                // the host failed; the destination is unchanged
 	Corrupted             // what the host stored is not what was sent; the destination is unchanged
+	Full                  // no space is left where a file was to go, here or on the host; that file's destination is unchanged
 )
 
 // Error says how far the work came.

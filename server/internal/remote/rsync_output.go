@@ -205,8 +205,15 @@ func below(name string, roots []string) string {
 	return name
 }
 
+// saysFull reports whether rsync says that there was no room for a file.
+func saysFull(text string) bool {
+	return strings.Contains(text, "No space left") || strings.Contains(text, "Disk quota exceeded")
+}
+
 func complaintKind(why string, local bool) Kind {
 	switch {
+	case saysFull(why):
+		return Full
 	case local:
 		return Local
 	case strings.Contains(why, "Permission denied"), strings.Contains(why, "Operation not permitted"):

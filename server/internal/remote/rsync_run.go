@@ -243,8 +243,8 @@ func (v *rsyncVerdict) partial() error {
 // files judges a run that ended at an error with a file.
 func (v *rsyncVerdict) files() error {
 	switch {
-	case strings.Contains(v.stderr, "No space left"), strings.Contains(v.stderr, "Disk quota exceeded"):
-		return &Error{Kind: Failed, Err: errFull}
+	case saysFull(v.stderr):
+		return &Error{Kind: Full, Err: errFull}
 	case !strings.Contains(v.stderr, `mkdir "`):
 		return &Error{Kind: Failed, Err: errors.New(v.why())}
 	}

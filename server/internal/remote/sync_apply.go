@@ -45,7 +45,7 @@ const (
 )
 
 var (
-	errFull     = errors.New("no space left on the destination's file system")
+	errFull     = errors.New("no space left on the destination's file system, or in its user's quota: free some there, or choose another destination")
 	errNoParent = errors.New("its directory could not be made")
 )
 
@@ -145,7 +145,7 @@ func (a *applier) problem(it *item, err *Error) {
 	defer a.mu.Unlock()
 	if err.Kind == Broken || errors.Is(err, errFull) {
 		if a.fatal == nil {
-			a.fatal = err
+			a.fatal = &Error{Kind: err.Kind, Path: it.Path, Err: err.Err}
 		}
 		a.cancel()
 	}
@@ -176,7 +176,7 @@ func (a *applier) stored(err error, need int64) *Error {
 	}
 	e := a.dst.classify(err)
 	if e.Kind != Broken && e.Kind != NotFound && e.Kind != Denied && a.dst.full(err, need) {
-		return &Error{Kind: Failed, Err: errFull}
+		return &Error{Kind: Full, Err: errFull}
 	}
 	return e
 }
@@ -193,7 +193,7 @@ func (a *applier) verdict(ctx context.Context) error {
 	case a.fatal.Kind == Broken:
 		return &Error{Kind: Unknown, Err: fmt.Errorf("the connection broke in the middle, %s, and some more may have been made; the same sync again makes the rest", count)}
 	}
-	return &Error{Kind: a.fatal.Kind, Err: fmt.Errorf("%w; %s", a.fatal.Err, count)}
+	return &Error{Kind: a.fatal.Kind, Path: a.fatal.Path, Err: fmt.Errorf("%w; %s", a.fatal.Err, count)}
 }
 
 // unlock lets the owner write to existing directories in which something will change. finish sets their mode again.

@@ -128,7 +128,7 @@ func TestSyncDiskFull(t *testing.T) {
 	put(t, f.near, tree)
 	y := f.open(t, toward(Upload))
 	stats, err := y.Apply(t.Context(), nil)
-	wantKind(t, err, Failed)
+	wantKind(t, err, Full)
 	if !errors.Is(err, errFull) || stats.FilesTransferred == 0 || stats.FilesTransferred >= 300 || len(stats.Problems) == 0 {
 		t.Errorf("%d files, %d problems, %v", stats.FilesTransferred, len(stats.Problems), err)
 	}

@@ -159,9 +159,7 @@ func (l *localTree) chtimes(name string, t time.Time) error {
 	return l.dir.Chtimes(filepath.FromSlash(name), t, t)
 }
 
-func (l *localTree) full(err error, _ int64) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
+func (l *localTree) full(err error, _ int64) bool { return localFull(err) }
 
 func (l *localTree) classify(err error) *Error {
 	e := &Error{Kind: Local, Err: err}

@@ -180,14 +180,8 @@ func (r *remoteTree) chtimes(name string, t time.Time) error {
 	return r.client.Chtimes(r.at(name), t, t)
 }
 
-// full asks the file system, since version 3 of SFTP has no word for it.
 func (r *remoteTree) full(err error, need int64) bool {
-	var status *sftp.StatusError
-	if !errors.As(err, &status) {
-		return false
-	}
-	v, err := r.client.StatVFS(r.at("."))
-	return err == nil && (v.Bavail == 0 || v.Bavail*v.Frsize < uint64(need))
+	return hostFull(r.client, r.at("."), err, need)
 }
 
 func (r *remoteTree) classify(err error) *Error {

@@ -56,7 +56,7 @@ func (m *mover) download(info fs.FileInfo) error {
 			m.finish()
 			return nil
 		}
-		err = &Error{Kind: Local, Path: m.local.Full, Err: err}
+		err = localError(m.local.Full, err)
 	}
 	if m.keeps(err) {
 		m.note(tmp)
@@ -77,7 +77,7 @@ func (m *mover) openDownload(in *sftp.File, info fs.FileInfo) (out *os.File, tmp
 		tmp = filepath.FromSlash(temporary(filepath.ToSlash(filepath.Dir(m.local.name)), filepath.Base(m.local.name)))
 	}
 	if out, err = m.createLocal(tmp); err != nil {
-		err = &Error{Kind: Local, Path: m.local.Full, Err: err}
+		err = localError(m.local.Full, err)
 	}
 	return out, tmp, err
 }
@@ -98,14 +98,14 @@ func (m *mover) createLocal(name string) (*os.File, error) {
 func (m *mover) drain(out *os.File, in *sftp.File, tmp string, info fs.FileInfo) (err error) {
 	defer func() {
 		if e := out.Close(); err == nil && e != nil {
-			err = &Error{Kind: Local, Path: m.local.Full, Err: e}
+			err = localError(m.local.Full, e)
 		}
 	}()
 	dst := &sink{m: m, w: out}
 	after, err := m.fetch(in, m.bytes, limitOf(info), dst)
 	if err != nil {
 		if dst.err != nil {
-			return &Error{Kind: Local, Path: m.local.Full, Err: dst.err}
+			return localError(m.local.Full, dst.err)
 		}
 		return sftpError(m.ctx, m.remote, err)
 	}
@@ -115,7 +115,7 @@ func (m *mover) drain(out *os.File, in *sftp.File, tmp string, info fs.FileInfo)
 		err = m.local.root.Chtimes(tmp, info.ModTime(), info.ModTime())
 	}
 	if err != nil {
-		return &Error{Kind: Local, Path: m.local.Full, Err: err}
+		return localError(m.local.Full, err)
 	}
 	return nil
 }

@@ -129,7 +129,7 @@ func (c *carrier) untried(n int) {
 }
 
 // gravity orders kinds: what a caller must know first comes first.
-var gravity = []Kind{Unknown, Stopped, Broken, Corrupted, Failed, Denied, Local, Refused, NotFound}
+var gravity = []Kind{Unknown, Stopped, Broken, Corrupted, Full, Failed, Denied, Local, Refused, NotFound}
 
 // verdict sums up what failed, or returns nil.
 func (c *carrier) verdict() error {
@@ -241,7 +241,7 @@ func (u uploader) mkdir(it member) error {
 		}
 	}
 	if err != nil {
-		return sftpError(u.ctx, name, err)
+		return u.storeError(name, err, 0)
 	}
 	return nil
 }
@@ -280,8 +280,9 @@ func (u uploader) link(it member) error {
 		err = rename(u.s, tmp, name)
 	}
 	if err != nil {
+		err = u.storeError(name, err, 0)
 		u.discard(tmp)
-		return sftpError(u.ctx, name, err)
+		return err
 	}
 	u.forget(tmp)
 	u.linked()
@@ -359,7 +360,7 @@ func (d downloader) mkdir(it member) error {
 		return nil
 	}
 	if err != nil {
-		return &Error{Kind: Local, Path: l.Full, Err: err}
+		return localError(l.Full, err)
 	}
 	return nil
 }
@@ -397,7 +398,7 @@ func (d downloader) link(it member) error {
 		}
 	}
 	if err != nil {
-		return &Error{Kind: Local, Path: l.Full, Err: err}
+		return localError(l.Full, err)
 	}
 	d.linked()
 	return nil

@@ -42,7 +42,7 @@ func (m *mover) upload() error {
 	defer in.Close()
 	out, tmp, err := m.openUpload(in, info)
 	if err != nil {
-		return sftpError(m.ctx, m.remote, err)
+		return m.storeError(m.remote, err, 0)
 	}
 	err = m.fillAndCheck(out, in, tmp, info)
 	var bad *Error
@@ -50,7 +50,7 @@ func (m *mover) upload() error {
 		err = m.fillAgain(in, tmp, info)
 	}
 	if err != nil {
-		err = sftpError(m.ctx, m.remote, err)
+		err = m.storeError(m.remote, err, m.missing(tmp, info, err))
 		if m.keeps(err) {
 			m.forget(tmp)
 		} else {
@@ -226,11 +226,33 @@ func (m *mover) publish(tmp string) error {
 	case m.ctx.Err() != nil || lost(err):
 		return &Error{Kind: Unknown, Path: m.remote, Err: fmt.Errorf("the session ended during the final rename, which may have happened: %w", err)}
 	}
-	m.discard(tmp)
 	if isDir(m.s, m.remote) {
-		return &Error{Kind: Refused, Path: m.remote, Err: errors.New("is a directory on the host; name the file in it")}
+		err = &Error{Kind: Refused, Path: m.remote, Err: errors.New("is a directory on the host; name the file in it")}
 	}
-	return sftpError(m.ctx, m.remote, err)
+	err = m.storeError(m.remote, err, 0)
+	m.discard(tmp)
+	return err
+}
+
+// missing is how many bytes of the temporary file the host has not stored. It is asked after a failure only.
+func (m *mover) missing(tmp string, info fs.FileInfo, err error) int64 {
+	if status := (*sftp.StatusError)(nil); !errors.As(err, &status) {
+		return 0
+	}
+	stored, err := m.s.Stat(tmp)
+	if err != nil {
+		return 0
+	}
+	return info.Size() - stored.Size()
+}
+
+// storeError classifies an error met while need more bytes were to be stored under name on the host, before what was stored is removed,
+// which makes room.
+func (c *carrier) storeError(name string, err error, need int64) error {
+	if c.ctx.Err() == nil && hostFull(c.s, path.Dir(name), err, need) {
+		return &Error{Kind: Full, Path: name, Err: errHostFull}
+	}
+	return sftpError(c.ctx, name, err)
 }
 
 // rename replaces a remote file or link by another.
