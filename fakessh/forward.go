@@ -175,7 +175,9 @@ func (h *Host) listenFor(ctx ssh.Context, _ *ssh.Server, req *gossh.Request) (bo
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	client := ctx.Value(ssh.ContextKeyConn).(*gossh.ServerConn)
+	h.stats.listenersOpened.Add(1)
 	if !h.spawn(func() { h.acceptForwards(c, client, l, forwardOpen{Host: want.Host, Port: uint32(port)}) }) {
+		h.stats.listenersClosed.Add(1)
 		l.Close()
 		return false, nil
 	}
@@ -222,7 +224,6 @@ func (f *forwards) cancel(host string, port int) bool {
 
 // acceptForwards serves one listener until it or the SSH connection is closed.
 func (h *Host) acceptForwards(c *conn, client *gossh.ServerConn, l net.Listener, as forwardOpen) {
-	h.stats.listenersOpened.Add(1)
 	defer h.stats.listenersClosed.Add(1)
 	stop := context.AfterFunc(c.ctx, func() { l.Close() })
 	defer stop()

@@ -210,7 +210,7 @@ func (s *session) shell() int {
 }
 
 func (s *session) sftp() int {
-	handlers := s.host.inject.slow(s.ctx, s.host.handlers)
+	handlers := s.host.inject.slow(s.ctx, s.host.handlers, &s.host.stats)
 	server := sftp.NewRequestServer(s.ch, handlers,
 		sftp.WithStartDirectory(s.host.home), sftp.WithRSAllocator())
 	if err := server.Serve(); err != nil && err != io.EOF {

@@ -8,9 +8,9 @@ import (
 	"github.com/pkg/sftp"
 )
 
-// slow makes every request of the handlers wait first, until ctx ends.
-func (in *injector) slow(ctx context.Context, h sftp.Handlers) sftp.Handlers {
-	s := slowHandlers{h, func(use diskUse, n int) { in.sftp(ctx, use, n) }}
+// slow makes every request of the handlers wait first, until ctx ends, and counts what becomes of files.
+func (in *injector) slow(ctx context.Context, h sftp.Handlers, count *stats) sftp.Handlers {
+	s := slowHandlers{h, count, func(use diskUse, n int) { in.sftp(ctx, use, n) }}
 	return sftp.Handlers{FileGet: s, FilePut: s, FileCmd: s, FileList: s}
 }
 
@@ -18,7 +18,23 @@ func (in *injector) slow(ctx context.Context, h sftp.Handlers) sftp.Handlers {
 // here.
 type slowHandlers struct {
 	sftp.Handlers
-	wait func(use diskUse, n int) // n bytes that are read or written
+	count *stats
+	wait  func(use diskUse, n int) // n bytes that are read or written
+}
+
+// created counts the open of a file that it may have created.
+func (s slowHandlers) created(r *sftp.Request, err error) {
+	if err == nil && r.Pflags().Creat {
+		s.count.filesCreated.Add(1)
+	}
+}
+
+// renamed counts a rename.
+func (s slowHandlers) renamed(err error) error {
+	if err == nil {
+		s.count.filesRenamed.Add(1)
+	}
+	return err
 }
 
 func (s slowHandlers) Fileread(r *sftp.Request) (io.ReaderAt, error) {
@@ -30,12 +46,14 @@ func (s slowHandlers) Fileread(r *sftp.Request) (io.ReaderAt, error) {
 func (s slowHandlers) Filewrite(r *sftp.Request) (io.WriterAt, error) {
 	s.wait(noData, 0)
 	file, err := s.FilePut.Filewrite(r)
+	s.created(r, err)
 	return slowed(s, file, err)
 }
 
 func (s slowHandlers) OpenFile(r *sftp.Request) (sftp.WriterAtReaderAt, error) {
 	s.wait(noData, 0)
 	file, err := s.FilePut.(sftp.OpenFileWriter).OpenFile(r)
+	s.created(r, err)
 	return slowed(s, file, err)
 }
 
@@ -49,12 +67,15 @@ func slowed[T any](s slowHandlers, f T, err error) (T, error) {
 
 func (s slowHandlers) Filecmd(r *sftp.Request) error {
 	s.wait(noData, 0)
+	if r.Method == "Rename" {
+		return s.renamed(s.FileCmd.Filecmd(r))
+	}
 	return s.FileCmd.Filecmd(r)
 }
 
 func (s slowHandlers) PosixRename(r *sftp.Request) error {
 	s.wait(noData, 0)
-	return s.FileCmd.(sftp.PosixRenameFileCmder).PosixRename(r)
+	return s.renamed(s.FileCmd.(sftp.PosixRenameFileCmder).PosixRename(r))
 }
 
 func (s slowHandlers) StatVFS(r *sftp.Request) (*sftp.StatVFS, error) {

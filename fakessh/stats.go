@@ -15,7 +15,10 @@ type Stats struct {
 	Running         int64 // commands whose handler has not returned
 	Forwards        int64 // connections forwarded, either way
 	OpenForwards    int64
+	Listeners       int64 // addresses that it was ever asked to listen on, and did
 	OpenListeners   int64 // addresses listened on for clients
+	FilesCreated    int64 // opens over SFTP that may create a file, and succeeded
+	FilesRenamed    int64 // renames over SFTP that succeeded
 	Refused         int64 // connections that faults refused, among Connections
 	AuthFailures    int64 // passwords and keys refused; one login may try several
 	// Commands holds what happened to each command, by its first word, sudo
@@ -36,6 +39,7 @@ type stats struct {
 	forwardsOpened, forwardsClosed atomic.Int64
 	listenersOpened                atomic.Int64
 	listenersClosed                atomic.Int64
+	filesCreated, filesRenamed     atomic.Int64
 	authFailures, refused          atomic.Int64
 
 	mu       sync.Mutex
@@ -79,9 +83,12 @@ func (h *Host) Stats() Stats {
 		Forwards:     s.forwardsOpened.Load(),
 		Refused:      s.refused.Load(),
 		AuthFailures: s.authFailures.Load(),
+		Listeners:    s.listenersOpened.Load(),
+		FilesCreated: s.filesCreated.Load(),
+		FilesRenamed: s.filesRenamed.Load(),
 	}
 	out.OpenForwards = out.Forwards - closedForwards
-	out.OpenListeners = s.listenersOpened.Load() - closedListeners
+	out.OpenListeners = out.Listeners - closedListeners
 	out.OpenConnections = out.Connections - closedConns
 	out.OpenSessions = out.Sessions - closedSessions
 	s.mu.Lock()
