@@ -6,11 +6,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,14 +27,29 @@ type faultHost interface {
 	address() string
 	profile(t *testing.T, dir, id string, port int, goodKey bool) // names the host by the wire's port
 	command(id string) string                                     // notes that it begins, waits until nobody holds it, and says done
-	begun(id string) int
-	hold()
-	release()
-	fill(t *testing.T) // until drain
+	did(t *testing.T, id string) deeds
+	hold(t *testing.T)
+	release(t *testing.T)
+	fill(t *testing.T, r *rig) // its disk, until drain
 	drain(t *testing.T)
+	fullCode() server.Code // what a full disk is told to clients
 	kill(t *testing.T)
 	revive(t *testing.T)
+	quiet(t *testing.T) // waits until it works for nobody
 	remote(name string) string
+}
+
+// deeds are what a host did so far.
+type deeds struct {
+	begun     int // commands of a profile that began
+	created   int // files opened anew
+	renamed   int // files that got their name
+	listened  int // addresses listened on for tunnels
+	forwarded int // connections made for tunnels
+}
+
+func (d deeds) since(b deeds) deeds {
+	return deeds{d.begun - b.begun, d.created - b.created, d.renamed - b.renamed, d.listened - b.listened, d.forwarded - b.forwarded}
 }
 
 // answer is what became of an operation: a code of the server's, empty for success, and what it said.
@@ -45,12 +60,17 @@ type answer struct {
 
 // Codes that are no tool's.
 const (
-	closedCode = "closed" // a connection through a tunnel ended
-	lateCode   = "LATE"   // no answer within the deadline
+	closedCode = "closed"    // a connection through a tunnel ended
+	lateCode   = "LATE"      // no answer within the deadline
+	noneCode   = "not tried" // this machine does not let the fault be made
 )
 
-// cellDeadline is when every cell's operation must have ended: ten times what the server is told to wait at most.
-const cellDeadline = 60 * time.Second
+// Times, none of which a sound server comes near to on a machine that has something to do besides.
+const (
+	patience = 30 * time.Second // what the calls may take, as the server is told
+	slack    = 60 * time.Second // by which an answer may be later than that
+	soon     = 90 * time.Second // within which what should happen does
+)
 
 const (
 	payload   = 1 << 20 // bytes that a transfer moves
@@ -62,35 +82,47 @@ type rig struct {
 	host    faultHost
 	wire    *wire
 	dir     string // profiles, secrets, config.yaml and local files
+	into    string // where downloads go
 	session *mcp.ClientSession
 	pid     int
 	cells   int
-	base    int // goroutines of the server at rest, as the first cell leaves it; 0 before
+	before  *resting // the server at rest, as the first cell leaves it; nil before
+	after   resting  // as the latest leaves it
 	echo    net.Listener
+	tunnels map[string]openedTunnel // of the cell, by profile
 }
+
+// openedTunnel is one that a cell uses.
+type openedTunnel struct{ id, addr string }
 
 const rigConfig = `profiles: %[1]s/profiles
 secrets: %[1]s/secrets
 audit: {path: %[1]s/audit.db}
 log_level: error
 resource_limits: {max_memory_mb: %[2]d}
-connection_pooling: {connection_timeout: 2, keepalive_interval: 0.5, keepalive_timeout: 1, probe_interval: 0.5}
+connection_pooling: {connection_timeout: 5, keepalive_interval: 0.5, keepalive_timeout: 3, probe_interval: 0.5}
 `
+
+// silence is for how long the server of rigConfig waits for a host that says nothing.
+const silence = 3500 * time.Millisecond
 
 // newRig starts a server in a process of its own. makeHost gets the rig's folder.
 func newRig(t *testing.T, makeHost func(dir string) faultHost) *rig {
 	dir, err := os.MkdirTemp("", "faults")
 	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		_ = unix.Unmount(filepath.Join(dir, "small"), unix.MNT_DETACH)
+		os.RemoveAll(dir)
+	})
 	must(t, os.Chmod(dir, 0o755))
 	for _, sub := range []string{"profiles", "secrets", "tree"} {
 		must(t, os.MkdirAll(filepath.Join(dir, sub), 0o700))
 	}
 	write(t, filepath.Join(dir, "file"), strings.Repeat("0123456789abcdef", payload/16), 0o600)
 	for i := range treeFiles {
-		write(t, filepath.Join(dir, "tree", fmt.Sprint(i)), strings.Repeat("x", payload/treeFiles), 0o600)
+		write(t, filepath.Join(dir, "tree", fmt.Sprint(i)), treeFile, 0o600)
 	}
-	r := &rig{host: makeHost(dir), dir: dir, echo: echoes(t)}
+	r := &rig{host: makeHost(dir), dir: dir, into: dir, echo: echoes(t), tunnels: map[string]openedTunnel{}}
 	r.memory(t, 1024)
 	r.wire = newWire(t, r.host.address())
 	cmd := exec.Command(os.Args[0], "serve", "--config", filepath.Join(dir, "config.yaml"))
@@ -106,6 +138,9 @@ func newRig(t *testing.T, makeHost func(dir string) faultHost) *rig {
 	r.pid = cmd.Process.Pid
 	return r
 }
+
+// treeFile is what each file of a tree holds.
+var treeFile = strings.Repeat("x", payload/treeFiles)
 
 // memory writes the configuration with the bound of the server's memory.
 func (r *rig) memory(t *testing.T, megabytes int) {
@@ -132,6 +167,25 @@ func echoes(t *testing.T) net.Listener {
 	return l
 }
 
+// steadyAddr is a free address of loopback whose port the system gives to nobody by itself, so that it can be listened on again and again.
+func steadyAddr(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if p, err := net.ListenPacket("udp", addr); err == nil {
+			p.Close()
+			return addr
+		}
+	}
+	t.Fatal("no port from 20000 to 31999 is free")
+	return ""
+}
+
 func (r *rig) stats(t *testing.T) *server.StatsData {
 	t.Helper()
 	env := call[server.StatsData](t.Context(), t, r.session, "server_stats", map[string]any{})
@@ -141,9 +195,9 @@ func (r *rig) stats(t *testing.T) *server.StatsData {
 	return env.Data
 }
 
-// tool calls a tool of the profile.
+// tool calls a tool of the profile, which has to answer within the deadline.
 func (r *rig) tool(t *testing.T, tool, profile string, args map[string]any) (answer, map[string]any) {
-	ctx, cancel := context.WithTimeout(t.Context(), cellDeadline)
+	ctx, cancel := context.WithTimeout(t.Context(), patience+slack)
 	defer cancel()
 	if tool != "tunnel_close" {
 		args["profile_id"] = profile
@@ -158,92 +212,54 @@ func (r *rig) tool(t *testing.T, tool, profile string, args map[string]any) (ans
 	return answer{env.Metadata.ErrorCode, env.Error}, *env.Data
 }
 
-// operation is something that a client has the server do. begin leads up to it while all is well and returns what does it; done checks, after a
-// success, that the host has what it should.
-type operation struct {
-	name    string
-	payload int // direction of its bytes; -1 for few
-	do      func(t *testing.T, r *rig, profile string) answer
+// resting is what a server has open that does nothing.
+type resting struct {
+	goroutines, descriptors int
+	leased, open, tunnels   int
 }
 
-var operations = []operation{
-	{"ssh_exec", -1, func(t *testing.T, r *rig, profile string) answer {
-		got, data := r.tool(t, "ssh_exec", profile, map[string]any{"command": r.host.command(profile), "timeout_seconds": 6})
-		if got.code == "" && data["stdout"] != "done\n" {
-			t.Errorf("ssh_exec says %v", data)
-		}
-		return got
-	}},
-	{"sftp upload", up, func(t *testing.T, r *rig, profile string) answer {
-		got, _ := r.tool(t, "sftp_transfer", profile, map[string]any{"direction": "upload", "local_path": r.local("file"), "remote_path": r.host.remote(profile + "-file"), "checksum": true})
-		return got
-	}},
-	{"sftp download", down, func(t *testing.T, r *rig, profile string) answer {
-		to := r.local(profile + "-got")
-		got, _ := r.tool(t, "sftp_transfer", profile, map[string]any{"direction": "download", "remote_path": r.host.remote("source"), "local_path": to})
-		data, err := os.ReadFile(to)
-		if whole := err == nil && len(data) == payload; whole != (got.code == "") {
-			t.Errorf("download answers %+v, and %d bytes are there (%v)", got, len(data), err)
-		}
-		_ = os.Remove(to)
-		return got
-	}},
-	{"sftp tree", up, func(t *testing.T, r *rig, profile string) answer {
-		got, data := r.tool(t, "sftp_transfer", profile, map[string]any{"direction": "upload", "recursive": true, "local_path": r.local("tree"), "remote_path": r.host.remote(profile + "-tree")})
-		if got.code == "" && data["files"] != float64(treeFiles) {
-			t.Errorf("tree: %v", data)
-		}
-		return got
-	}},
-	{"rsync_sync", up, func(t *testing.T, r *rig, profile string) answer {
-		got, _ := r.tool(t, "rsync_sync", profile, map[string]any{"direction": "push", "source": r.local("tree"), "dest": r.host.remote(profile + "-sync"), "engine": "sftp", "dry_run": false})
-		return got
-	}},
-	{"tunnel_create", -1, func(t *testing.T, r *rig, profile string) answer {
-		got, data := r.tool(t, "tunnel_create", profile, r.tunnel())
-		if got.code == "" {
-			r.closeTunnel(t, profile, data)
-		}
-		return got
-	}},
+func (s resting) String() string {
+	return fmt.Sprintf("%d goroutines, %d descriptors, %d connections, %d leases, %d tunnels", s.goroutines, s.descriptors, s.open, s.leased, s.tunnels)
 }
 
-func (r *rig) local(name string) string { return filepath.Join(r.dir, name) }
+// leakRoom is how many more goroutines and descriptors a server at rest may have than it had before.
+const leakRoom = 4
 
-func (r *rig) tunnel() map[string]any {
-	return map[string]any{"tunnel_type": "remote", "target_host": "127.0.0.1", "target_port": r.echo.Addr().(*net.TCPAddr).Port}
-}
-
-func (r *rig) closeTunnel(t *testing.T, profile string, data map[string]any) {
-	t.Helper()
-	if got, _ := r.tool(t, "tunnel_close", profile, map[string]any{"tunnel_id": data["tunnel_id"]}); got.code != "" {
-		t.Errorf("tunnel_close: %+v", got)
+// restingNow says what the server has open, and whether it is doing something.
+func (r *rig) restingNow(t *testing.T) (s resting, busy bool) {
+	d := r.stats(t)
+	s = resting{goroutines: d.Goroutines, leased: d.Pool.Leased, open: d.Pool.Open, tunnels: d.Tunnels}
+	if d.Process.Descriptors != nil {
+		s.descriptors = int(*d.Process.Descriptors)
 	}
+	return s, s.leased+s.open+s.tunnels+d.Pool.Waiting+d.Pool.Held+d.Running+d.Waiting+d.VPNPeers > 0
 }
 
-// atRest waits until the server holds nothing of what it did: no lease but idle SFTP sessions, no call, no tunnel, and, once the connections are cut, no more
-// goroutines than after the first cell.
+// atRest cuts the connections and waits until the server holds nothing of what it did: no lease, call, tunnel or WireGuard peer, and no more
+// goroutines and descriptors than after the first cell.
 func (r *rig) atRest(t *testing.T) {
 	t.Helper()
 	r.wire.now(cuts)
 	defer r.wire.heal(t)
-	var last *server.StatsData
-	steady, before := 0, 0
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		last = r.stats(t)
-		if last.Pool.Leased == 0 && last.Pool.Waiting == 0 && last.Pool.Held == 0 && last.Running == 0 && last.Waiting == 0 && last.Tunnels == 0 {
-			if last.Goroutines != before {
-				steady, before = 0, last.Goroutines
-			}
-			if steady++; r.base == 0 && steady == 20 {
-				r.base = before
-			}
-			if r.base > 0 && last.Goroutines <= r.base+2 {
-				return
-			}
+	var now resting
+	steady, last := 0, resting{}
+	for deadline := time.Now().Add(soon); time.Now().Before(deadline); time.Sleep(25 * time.Millisecond) {
+		var busy bool
+		if now, busy = r.restingNow(t); busy {
+			continue
+		}
+		if steady++; now != last {
+			steady, last = 0, now
+		}
+		if r.before == nil && steady == 40 {
+			r.before = &now
+		}
+		if r.before != nil && now.goroutines <= r.before.goroutines+leakRoom && now.descriptors <= r.before.descriptors+leakRoom {
+			r.after = now
+			return
 		}
 	}
-	t.Errorf("the server holds on to something: %d goroutines, %d at rest; running %d, tunnels %d, pool %+v", last.Goroutines, r.base, last.Running, last.Tunnels, last.Pool)
+	t.Errorf("the server holds on to something: %v; at rest it had %v; %+v", now, r.before, r.stats(t).Pool)
 }
 
 // signal sends the server a signal.
@@ -264,10 +280,18 @@ func (r *rig) descriptors(t *testing.T, starve bool) {
 	must(t, unix.Prlimit(r.pid, unix.RLIMIT_NOFILE, &next, nil))
 }
 
-// among reports whether a code is one of the wanted, which are written apart by spaces; "ok" is success.
-func among(code server.Code, want string) bool {
-	if code == "" {
-		code = "ok"
+// small is a folder of this machine with room for half the payload.
+func (r *rig) small() (string, error) {
+	dir := filepath.Join(r.dir, "small")
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
 	}
-	return slices.Contains(strings.Fields(want), string(code))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", payload/2)); err != nil {
+		os.Remove(dir)
+		return "", fmt.Errorf("a small file system cannot be mounted: %w", err)
+	}
+	return dir, nil
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"net"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -35,12 +36,13 @@ type wire struct {
 	trigger int   // direction whose bytes set off pending
 	after   int64 // so many bytes from now
 	pending int
+	then    func() // called when pending begins; nil is nothing
 	closed  chan struct{}
 	wg      sync.WaitGroup
 }
 
 func newWire(t *testing.T, to string) *wire {
-	w := &wire{to: to, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}, closed: make(chan struct{})}
+	w := &wire{to: to, addr: steadyAddr(t), conns: map[net.Conn]bool{}, closed: make(chan struct{})}
 	w.listen(t)
 	t.Cleanup(w.close)
 	return w
@@ -49,10 +51,9 @@ func newWire(t *testing.T, to string) *wire {
 // listen takes connections, also again after refuse, at the same address.
 func (w *wire) listen(t *testing.T) {
 	t.Helper()
-	l, err := net.Listen("tcp", w.addr)
-	must(t, err)
+	l := listenAgain(t, w.addr)
 	w.mu.Lock()
-	w.l, w.addr = l, l.Addr().String()
+	w.l = l
 	w.mu.Unlock()
 	w.wg.Go(func() {
 		for {
@@ -63,6 +64,20 @@ func (w *wire) listen(t *testing.T) {
 			w.wg.Go(func() { w.serve(near) })
 		}
 	})
+}
+
+// listenAgain listens on an address that was free before, and soon is again.
+func listenAgain(t *testing.T, addr string) net.Listener {
+	t.Helper()
+	for deadline := time.Now().Add(soon); ; time.Sleep(20 * time.Millisecond) {
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			return l
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 }
 
 // refuse has connections refused until listen.
@@ -80,11 +95,11 @@ func (w *wire) now(what int) {
 	w.begin(what)
 }
 
-// arm has what begin as soon as so many more bytes have come from that side; these and the later ones meet it.
-func (w *wire) arm(direction int, after int64, what int) {
+// arm has what begin as soon as so many more bytes have come from that side; these and the later ones meet it. then is called first, unless it is nil.
+func (w *wire) arm(direction int, after int64, what int, then func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.trigger, w.after, w.pending = direction, after, what
+	w.trigger, w.after, w.pending, w.then = direction, after, what, then
 }
 
 func (w *wire) begin(what int) {
@@ -97,7 +112,7 @@ func (w *wire) begin(what int) {
 // heal lets new connections through. Those that the fault has met stay stalled.
 func (w *wire) heal(t *testing.T) {
 	w.mu.Lock()
-	w.act, w.pending = passes, passes
+	w.act, w.pending, w.then = passes, passes, nil
 	refuses := w.l == nil
 	w.mu.Unlock()
 	if refuses {
@@ -197,8 +212,22 @@ func (w *wire) meet(direction int, n int64) int {
 	defer w.mu.Unlock()
 	if w.pending != passes && direction == w.trigger {
 		if w.after -= n; w.after <= 0 {
-			w.begin(w.pending)
+			what, then := w.pending, w.then
+			w.pending, w.then = passes, nil
+			if then != nil {
+				w.mu.Unlock()
+				then()
+				w.mu.Lock()
+			}
+			w.begin(what)
 		}
 	}
 	return w.act
+}
+
+// port is where the wire listens.
+func (w *wire) port() int {
+	_, port, _ := net.SplitHostPort(w.addr)
+	n, _ := strconv.Atoi(port)
+	return n
 }
