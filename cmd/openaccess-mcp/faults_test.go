@@ -262,6 +262,16 @@ func (r *rig) atRest(t *testing.T) {
 	t.Errorf("the server holds on to something: %v; at rest it had %v; %+v", now, r.before, r.stats(t).Pool)
 }
 
+// unconnected waits until the server has no connection any more.
+func (r *rig) unconnected(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(soon); r.stats(t).Pool.Open > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the server does not see that its connections have ended")
+		}
+	}
+}
+
 // signal sends the server a signal.
 func (r *rig) signal(t *testing.T, s syscall.Signal) {
 	t.Helper()

@@ -33,7 +33,8 @@ type wire struct {
 	l       net.Listener // nil refuses
 	conns   map[net.Conn]bool
 	act     int
-	trigger int   // direction whose bytes set off pending
+	armed   bool
+	trigger int   // direction whose bytes set off pending, where it is armed
 	after   int64 // so many bytes from now
 	pending int
 	then    func() // called when pending begins; nil is nothing
@@ -99,11 +100,11 @@ func (w *wire) now(what int) {
 func (w *wire) arm(direction int, after int64, what int, then func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.trigger, w.after, w.pending, w.then = direction, after, what, then
+	w.armed, w.trigger, w.after, w.pending, w.then = true, direction, after, what, then
 }
 
 func (w *wire) begin(what int) {
-	w.act, w.pending = what, passes
+	w.act, w.armed = what, false
 	if what == cuts {
 		w.reset()
 	}
@@ -112,7 +113,7 @@ func (w *wire) begin(what int) {
 // heal lets new connections through. Those that the fault has met stay stalled.
 func (w *wire) heal(t *testing.T) {
 	w.mu.Lock()
-	w.act, w.pending, w.then = passes, passes, nil
+	w.act, w.armed = passes, false
 	refuses := w.l == nil
 	w.mu.Unlock()
 	if refuses {
@@ -210,16 +211,16 @@ func (w *wire) gone(from net.Conn) <-chan struct{} {
 func (w *wire) meet(direction int, n int64) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.pending != passes && direction == w.trigger {
+	if w.armed && direction == w.trigger {
 		if w.after -= n; w.after <= 0 {
-			what, then := w.pending, w.then
-			w.pending, w.then = passes, nil
-			if then != nil {
+			w.armed = false
+			if w.then != nil {
+				then := w.then
 				w.mu.Unlock()
 				then()
 				w.mu.Lock()
 			}
-			w.begin(what)
+			w.begin(w.pending)
 		}
 	}
 	return w.act
