@@ -59,7 +59,7 @@ proof: build ## measure what the documents claim, whole; needs root, OpenSSH and
 
 .PHONY: faults
 faults: ## let every operation meet every fault, and write the table to docs/proof/ (takes some minutes)
-	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -tags proof -count=1 -timeout 60m -v -run '^TestProofFaults$$' ./cmd/openaccess-mcp
+	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -tags proof,realssh -count=1 -timeout 90m -v -run '^(TestProofFaults|TestFaultsOfSSHD)$$' ./cmd/openaccess-mcp
 
 .PHONY: release
 release: ## build an archive for every platform into dist/, with checksums; the same commit and Go give the same bytes (needs GNU tar)

@@ -145,8 +145,8 @@ func TestRemoteForwarding(t *testing.T) {
 	if got := talk(t, c, "over and back"); got != "over and back" {
 		t.Errorf("got %q", got)
 	}
-	if n := host.Stats().OpenListeners; n != 1 {
-		t.Errorf("%d listeners, want 1", n)
+	if s := host.Stats(); s.OpenListeners != 1 || s.Listeners != 1 {
+		t.Errorf("%d listeners, %d ever; want 1", s.OpenListeners, s.Listeners)
 	}
 	if err := l.Close(); err != nil {
 		t.Error(err)

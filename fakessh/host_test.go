@@ -230,4 +230,13 @@ func TestSFTPStoresAndFetches(t *testing.T) {
 	if _, err := f.WriteTo(&got); err != nil || !bytes.Equal(got.Bytes(), content) {
 		t.Errorf("fetched %d bytes, %v", got.Len(), err)
 	}
+	if err := errors.Join(client.PosixRename("/up", "/there"), client.Rename("/there", "/elsewhere")); err != nil {
+		t.Error(err)
+	}
+	if err := client.PosixRename("/nothing", "/there"); err == nil {
+		t.Error("a file that is not there was renamed")
+	}
+	if s := host.Stats(); s.FilesCreated != 1 || s.FilesRenamed != 2 {
+		t.Errorf("%d files created, %d renamed", s.FilesCreated, s.FilesRenamed)
+	}
 }
