@@ -280,7 +280,7 @@ func (d deeds) String() string {
 // wholeFaults says whether every cell is asked for.
 func wholeFaults() bool { return os.Getenv("PROOF") == "whole" }
 
-// keepReport shows the table, and writes it to PROOF_DIR where every cell was asked for.
+// keepReport shows the table, and writes it to PROOF_DIR, where that is set.
 func keepReport(t *testing.T, name, text string) {
 	t.Log("\n" + text)
 	if dir := os.Getenv("PROOF_DIR"); dir != "" {

@@ -22,14 +22,14 @@ type vpnFault struct {
 	up, started, short       bool
 	wrong                    bool   // the profile names another peer's key
 	action                   string // of the toggle; "" runs a command on the host behind the peer
-	strike                   func(t *testing.T, v *vpnRig, id string)
+	strike                   func(v *vpnRig, t *testing.T, id string)
 	want                     string
 }
 
 var vpnFaults = []vpnFault{
 	{operation: "vpn up", fault: "silent peer", moment: "in handshake", action: "up", strike: (*vpnRig).silence, want: "TIMEOUT"},
 	{operation: "vpn up", fault: "dead peer", moment: "in handshake", action: "up", strike: (*vpnRig).die, want: notDone},
-	{operation: "vpn up", fault: "wrong key", moment: "in handshake", action: "up", wrong: true, strike: func(*testing.T, *vpnRig, string) {}, want: "TIMEOUT", short: true},
+	{operation: "vpn up", fault: "wrong key", moment: "in handshake", action: "up", wrong: true, strike: func(*vpnRig, *testing.T, string) {}, want: "TIMEOUT", short: true},
 	{operation: "vpn up", fault: "dead peer", moment: "when up", up: true, action: "up", strike: (*vpnRig).die, want: "ok", short: true}, // it stays so
 	{operation: "vpn down", fault: "silent peer", moment: "when up", up: true, action: "down", strike: (*vpnRig).silence, want: "ok", short: true},
 	{operation: "vpn down", fault: "dead peer", moment: "when up", up: true, action: "down", strike: (*vpnRig).die, want: "ok"},
@@ -124,7 +124,7 @@ func (v *vpnRig) meetVPN(t *testing.T, f vpnFault, id string) (answer, time.Dura
 		do = func() answer { return v.toggle(t, id, f.action) }
 	}
 	if !f.started {
-		f.strike(t, v, id)
+		f.strike(v, t, id)
 		start := time.Now()
 		return do(), time.Since(start)
 	}
@@ -142,7 +142,7 @@ func (v *vpnRig) meetVPN(t *testing.T, f vpnFault, id string) (answer, time.Dura
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
-	f.strike(t, v, id)
+	f.strike(v, t, id)
 	v.inside.release(t)
 	return <-answers, time.Since(start)
 }

@@ -74,24 +74,25 @@ func (p *Pool) probe(c *conn, since time.Time) {
 	})
 }
 
-// await closes c when nothing comes from it, be it the answer or anything else.
+// await closes c when nothing comes from it, be it the answer or anything else. Where this process stood still meanwhile, what came may not have been read
+// yet: it waits once more.
 func (p *Pool) await(c *conn, answered <-chan struct{}) {
 	timeout := p.config().KeepaliveTimeout
 	t := time.NewTimer(timeout)
 	defer t.Stop()
-	for reads := c.wire.reads.Load(); ; {
+	for reads, asked := c.wire.reads.Load(), time.Now(); ; {
 		select {
 		case <-answered:
 			return
 		case <-t.C:
 		}
 		now := c.wire.reads.Load()
-		if now == reads {
+		if now == reads && time.Since(asked) < 3*timeout/2 {
 			p.count.silent.Add(1)
 			c.close()
 			return
 		}
-		reads = now
+		reads, asked = now, time.Now()
 		t.Reset(timeout)
 	}
 }
