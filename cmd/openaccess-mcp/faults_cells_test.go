@@ -107,12 +107,12 @@ func (r *rig) meet(t *testing.T, o operation, f fault, profile string) (answer, 
 		start := time.Now()
 		return r.atOnce(t, o, f.calls(), profile), time.Since(start)
 	}
-	before := r.host.did(t, profile).begun
+	before := r.host.begun(profile)
 	r.host.hold(t)
 	answers := make(chan answer, 1)
 	start := time.Now()
 	go func() { answers <- o.do(t, r, profile) }()
-	for r.host.did(t, profile).begun == before {
+	for r.host.begun(profile) == before {
 		select {
 		case got := <-answers: // by its deadline
 			r.host.release(t)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -89,7 +90,7 @@ type realHost struct {
 }
 
 // farSize is the room on the host, in bytes.
-const farSize = 256 << 20
+const farSize = 32 << 20
 
 func newRealHost(t *testing.T, dir string) *realHost {
 	makeUser(t)
@@ -171,7 +172,15 @@ func (h *realHost) log(of string) string { return filepath.Join(h.keys, of+".log
 
 func (h *realHost) address() string { return h.addr() }
 
+// profile also removes what earlier cells have stored.
 func (h *realHost) profile(t *testing.T, _, id string, port int, goodKey bool) {
+	old, err := filepath.Glob(h.remote("cell-*"))
+	must(t, err)
+	for _, name := range old {
+		if !strings.HasPrefix(filepath.Base(name), id+"-") {
+			must(t, os.RemoveAll(name))
+		}
+	}
 	change := map[string]any{"port": port}
 	if !goodKey {
 		change["host_key"] = strangersKey(t)
@@ -189,10 +198,16 @@ func (h *realHost) hold(t *testing.T) { write(t, filepath.Join(h.keys, "hold"), 
 
 func (h *realHost) release(t *testing.T) { must(t, os.Remove(filepath.Join(h.keys, "hold"))) }
 
-func (h *realHost) did(t *testing.T, id string) (d deeds) {
-	if info, err := os.Stat(h.remote(id + "-begun")); err == nil {
-		d.begun = int(info.Size())
+func (h *realHost) begun(id string) int {
+	info, err := os.Stat(h.remote(id + "-begun"))
+	if err != nil {
+		return 0
 	}
+	return int(info.Size())
+}
+
+func (h *realHost) did(t *testing.T, id string) deeds {
+	d := deeds{begun: h.begun(id)}
 	sftp, err := os.ReadFile(h.log("sftp"))
 	must(t, err)
 	for line := range strings.Lines(string(sftp)) {
@@ -293,23 +308,30 @@ func (h *realHost) kill(t *testing.T) {
 	if h.cmd == nil {
 		return
 	}
-	pids := append(descendants(t, h.cmd.Process.Pid), h.cmd.Process.Pid)
-	for _, pid := range pids {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+	all := descendants(t, h.cmd.Process.Pid)
+	_ = h.cmd.Process.Kill()
+	for _, first := range []bool{true, false} { // those who would tell their clients of the end of the others
+		for pid, p := range all {
+			if p.isSSHD() == first {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
 	}
 	_ = h.cmd.Wait()
 	h.cmd = nil
 }
 
-// killSessions ends the processes of all connections, and leaves the listener.
+// killSessions ends sshd's processes of all connections, and leaves the listener and the commands.
 func (h *realHost) killSessions(t *testing.T) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.cmd == nil {
 		return
 	}
-	for _, pid := range descendants(t, h.cmd.Process.Pid) {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
+	for pid, p := range descendants(t, h.cmd.Process.Pid) {
+		if p.isSSHD() {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 }
 
@@ -317,7 +339,7 @@ func (h *realHost) killSessions(t *testing.T) {
 func (h *realHost) signal(t *testing.T, s syscall.Signal) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := append(descendants(t, h.cmd.Process.Pid), h.cmd.Process.Pid)
+	all := append(slices.Collect(maps.Keys(descendants(t, h.cmd.Process.Pid))), h.cmd.Process.Pid)
 	for _, pid := range all {
 		_ = syscall.Kill(pid, s)
 	}
@@ -338,41 +360,46 @@ func (h *realHost) quiet(t *testing.T) {
 		left := descendants(t, h.cmd.Process.Pid)
 		for pid, p := range processes(t) {
 			if p.uid == h.uid && p.state != 'Z' {
-				left = append(left, pid)
+				left[pid] = p
 			}
 		}
 		if len(left) == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Errorf("processes of connections that have ended are left: %v", left)
+			t.Errorf("processes of connections that have ended are left: %+v", left)
 			return
 		}
 	}
 }
 
-// process is one of this machine.
-type process struct {
+// hostProcess is one of this machine.
+type hostProcess struct {
+	name        string
 	parent, uid int
 	state       byte // as /proc/PID/status shows it
 }
 
-func processes(t *testing.T) map[int]process {
+func (p hostProcess) isSSHD() bool { return strings.HasPrefix(p.name, "sshd") }
+
+func processes(t *testing.T) map[int]hostProcess {
 	t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	must(t, err)
-	all := map[int]process{}
+	all := map[int]hostProcess{}
 	for _, dir := range dirs {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
 		text, err := os.ReadFile(filepath.Join(dir, "status"))
 		if err != nil {
 			continue // it has ended
 		}
-		var p process
+		var p hostProcess
 		for line := range strings.Lines(string(text)) {
 			name, value, _ := strings.Cut(line, ":")
 			switch fields := strings.Fields(value); {
 			case len(fields) == 0:
+			case name == "Name":
+				p.name = fields[0]
 			case name == "State":
 				p.state = fields[0][0]
 			case name == "PPid":
@@ -387,19 +414,17 @@ func processes(t *testing.T) map[int]process {
 }
 
 // descendants are the processes that come from pid and have not ended.
-func descendants(t *testing.T, pid int) (list []int) {
+func descendants(t *testing.T, pid int) map[int]hostProcess {
 	t.Helper()
 	all := processes(t)
+	from := map[int]hostProcess{}
 	for p, is := range all {
-		if is.state == 'Z' {
-			continue
-		}
-		for up := is.parent; up > 0; up = all[up].parent {
+		for up := is.parent; is.state != 'Z' && up > 0; up = all[up].parent {
 			if up == pid {
-				list = append(list, p)
+				from[p] = is
 				break
 			}
 		}
 	}
-	return list
+	return from
 }

@@ -27,6 +27,7 @@ type faultHost interface {
 	address() string
 	profile(t *testing.T, dir, id string, port int, goodKey bool) // names the host by the wire's port
 	command(id string) string                                     // notes that it begins, waits until nobody holds it, and says done
+	begun(id string) int
 	did(t *testing.T, id string) deeds
 	hold(t *testing.T)
 	release(t *testing.T)
