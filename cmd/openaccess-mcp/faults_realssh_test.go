@@ -79,7 +79,7 @@ type realHost struct {
 	peer                // in the rig's folder
 	keys     string     // folder of the keys and of what sshd and its sessions write and read
 	far      string     // what is stored on the host; a file system of its own where this machine lets one be mounted
-	uid      int        // of testUser
+	uid      int        // of faultsUser
 	mounted  bool       // far is
 	mountErr error      // why it is not
 	hostKey  string     // name of the file
@@ -89,12 +89,15 @@ type realHost struct {
 	cmd      *exec.Cmd  // nil while it is dead
 }
 
+// faultsUser is who logs in: another user than that of the other tests, whose processes they end.
+const faultsUser = "openaccess-faults"
+
 // farSize is the room on the host, in bytes.
 const farSize = 32 << 20
 
 func newRealHost(t *testing.T, dir string) *realHost {
-	makeUser(t)
-	h := &realHost{peer: newPeer(t, testUser), hostKey: "host", sessions: 10}
+	makeUser(t, faultsUser)
+	h := &realHost{peer: newPeer(t, faultsUser), hostKey: "host", sessions: 10}
 	h.keys, h.far = h.peer.dir, filepath.Join(h.peer.dir, "far")
 	key, err := os.ReadFile(filepath.Join(h.keys, "client"))
 	must(t, err)
@@ -142,7 +145,7 @@ func sshdPath() string {
 // makeFar makes the folder of what is stored on the host, with what is fetched from it.
 func (h *realHost) makeFar(t *testing.T) {
 	must(t, os.Mkdir(h.far, 0o755))
-	of, err := user.Lookup(testUser)
+	of, err := user.Lookup(faultsUser)
 	must(t, err)
 	h.uid, err = strconv.Atoi(of.Uid)
 	must(t, err)

@@ -34,7 +34,7 @@ func startSSHD(t *testing.T, extra ...string) *sshd {
 	if os.Geteuid() != 0 {
 		t.Fatal("the tests with a real sshd make a user and so must run as root")
 	}
-	makeUser(t)
+	makeUser(t, testUser)
 	s := &sshd{peer: newPeer(t, testUser)}
 	must(t, os.MkdirAll("/run/sshd", 0o755)) // where sshd drops its privileges
 	command(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(s.dir, "host"))
@@ -100,13 +100,13 @@ func running(t *testing.T, word string) string {
 	return string(out)
 }
 
-func makeUser(t *testing.T) {
+func makeUser(t *testing.T, name string) {
 	t.Helper()
-	if _, err := user.Lookup(testUser); err != nil {
-		command(t, "useradd", "--create-home", "--shell", "/bin/sh", testUser)
+	if _, err := user.Lookup(name); err != nil {
+		command(t, "useradd", "--create-home", "--shell", "/bin/sh", name)
 	}
 	cmd := exec.Command("chpasswd")
-	cmd.Stdin = strings.NewReader(testUser + ":" + testPassword + "\n")
+	cmd.Stdin = strings.NewReader(name + ":" + testPassword + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("chpasswd: %v: %s", err, out)
 	}
