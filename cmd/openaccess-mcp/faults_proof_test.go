@@ -89,7 +89,8 @@ func newFakeHost(t *testing.T) *fakeHost {
 	signer, err := ssh.NewSignerFromSigner(key)
 	must(t, err)
 	h := &fakeHost{counter: newCounter(), dead: true}
-	h.opts = fakessh.Options{Addr: steadyAddr(t), HostKey: signer, FS: memfs.New(memfs.Options{}), Handlers: map[string]fakessh.Handler{"count": h.handle}}
+	h.opts = fakessh.Options{Addr: steadyAddr(t), HostKey: signer, FS: memfs.New(memfs.Options{}),
+		Handlers: map[string]fakessh.Handler{"count": h.handle, "devour": devour}}
 	must(t, h.opts.FS.WriteFile("/source", []byte(strings.Repeat("x", payload)), 0o644))
 	must(t, h.opts.FS.MkdirAll("/source-tree", 0o755))
 	for i := range treeFiles {
@@ -111,6 +112,18 @@ func (h *fakeHost) profile(t *testing.T, dir, id string, port int, goodKey bool)
 }
 
 func (h *fakeHost) command(id string) string { return "count " + id }
+
+func (h *fakeHost) greedy() string { return "devour" }
+
+func devour(ctx context.Context, c *fakessh.Command) int {
+	for range greed / len(treeFile) {
+		if _, err := c.Stdout.Write([]byte(treeFile)); err != nil {
+			return 1
+		}
+	}
+	<-ctx.Done()
+	return 1
+}
 
 func (h *fakeHost) did(_ *testing.T, id string) deeds {
 	h.life.Lock()

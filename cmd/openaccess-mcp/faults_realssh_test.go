@@ -197,6 +197,10 @@ func (h *realHost) command(id string) string {
 	return fmt.Sprintf("echo >> %s; while [ -e %s ]; do sleep 0.05; done; echo done", h.remote(id+"-begun"), filepath.Join(h.keys, "hold"))
 }
 
+func (h *realHost) greedy() string {
+	return fmt.Sprintf("yes | head -c %d; exec sleep 600", greed)
+}
+
 func (h *realHost) hold(t *testing.T) { write(t, filepath.Join(h.keys, "hold"), "", 0o644) }
 
 func (h *realHost) release(t *testing.T) { must(t, os.Remove(filepath.Join(h.keys, "hold"))) }

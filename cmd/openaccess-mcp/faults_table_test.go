@@ -3,9 +3,15 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server"
 )
 
 // strike makes a fault happen, arms it, or ends it.
@@ -125,14 +131,38 @@ func noMemory(t *testing.T, r *rig, _ operation, _ string) { r.starve(t, true) }
 
 func someMemory(t *testing.T, r *rig, _ operation, _ string) { r.starve(t, false) }
 
-// starve has the server find that it has far too little memory, or enough again.
+// starve has the output of a command take more memory than the server may use, or ends that.
 func (r *rig) starve(t *testing.T, starve bool) {
-	r.memory(t, map[bool]int{true: 1, false: 1024}[starve])
+	t.Helper()
+	megabytes := plenty
+	if starve {
+		r.sate = r.devour(t)
+		megabytes = scarce
+	} else {
+		r.sate()
+	}
+	r.memory(t, megabytes)
 	r.signal(t, syscall.SIGHUP)
-	for deadline := time.Now().Add(soon); r.stats(t).Memory.Refusing != starve; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the server refuses for want of memory: want %v, %+v", starve, r.stats(t).Memory)
-		}
+	r.until(t, fmt.Sprintf("the server refuses for want of memory: %v", starve), func(s *server.StatsData) bool { return s.Memory.Refusing == starve })
+}
+
+// devour has a command run whose output the server holds until the returned function is called.
+func (r *rig) devour(t *testing.T) (sate func()) {
+	t.Helper()
+	const id = "greedy"
+	r.host.profile(t, r.dir, id, r.wire.port(), true)
+	r.await(t, id)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		call[server.ExecData](ctx, t, r.session, "ssh_exec", map[string]any{"profile_id": id, "command": r.host.greedy(), "max_output_bytes": greed, "timeout_seconds": 600})
+	}()
+	r.until(t, "the command runs that takes the memory", func(s *server.StatsData) bool { return s.Running > 0 })
+	return func() {
+		cancel()
+		<-ended
+		must(t, os.Remove(filepath.Join(r.dir, "profiles", id+".json")))
 	}
 }
 

@@ -27,6 +27,7 @@ type faultHost interface {
 	address() string
 	profile(t *testing.T, dir, id string, port int, goodKey bool) // names the host by the wire's port
 	command(id string) string                                     // notes that it begins, waits until nobody holds it, and says done
+	greedy() string                                               // writes greed bytes and then waits for a signal
 	begun(id string) int
 	did(t *testing.T, id string) deeds
 	hold(t *testing.T)
@@ -74,7 +75,10 @@ const (
 )
 
 const (
-	payload   = 1 << 20 // bytes that a transfer moves
+	payload   = 1 << 20  // bytes that a transfer moves
+	greed     = 48 << 20 // bytes of output that leave the server too little memory
+	scarce    = 64       // MiB of memory that it may use then
+	plenty    = 1024     // and else
 	treeFiles = 16
 )
 
@@ -91,6 +95,7 @@ type rig struct {
 	after   resting  // as the latest leaves it
 	echo    net.Listener
 	tunnels map[string]openedTunnel // of the cell, by profile
+	sate    func()                  // ends the call that takes the server's memory
 }
 
 // openedTunnel is one that a cell uses.
@@ -124,7 +129,7 @@ func newRig(t *testing.T, makeHost func(dir string) faultHost) *rig {
 		write(t, filepath.Join(dir, "tree", fmt.Sprint(i)), treeFile, 0o600)
 	}
 	r := &rig{host: makeHost(dir), dir: dir, into: dir, echo: echoes(t), tunnels: map[string]openedTunnel{}}
-	r.memory(t, 1024)
+	r.memory(t, plenty)
 	r.wire = newWire(t, r.host.address())
 	cmd := exec.Command(os.Args[0], "serve", "--config", filepath.Join(dir, "config.yaml"))
 	cmd.Env = append(os.Environ(), asProgram+"=1")
@@ -263,14 +268,20 @@ func (r *rig) atRest(t *testing.T) {
 	t.Errorf("the server holds on to something: %v; at rest it had %v; %+v", now, r.before, r.stats(t).Pool)
 }
 
+// until waits until the server's figures are as they should be.
+func (r *rig) until(t *testing.T, what string, so func(*server.StatsData) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(soon); !so(r.stats(t)); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %v", what, soon)
+		}
+	}
+}
+
 // unconnected waits until the server has no connection any more.
 func (r *rig) unconnected(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(soon); r.stats(t).Pool.Open > 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the server does not see that its connections have ended")
-		}
-	}
+	r.until(t, "the server sees that its connections have ended", func(s *server.StatsData) bool { return s.Pool.Open == 0 })
 }
 
 // signal sends the server a signal.
