@@ -110,14 +110,15 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) hooks() *mcpserver.Hooks {
 	h := &mcpserver.Hooks{}
 	h.AddBeforeCallTool(func(_ context.Context, _ any, req *mcp.CallToolRequest) {
-		if strings.Contains(req.Params.Name, ".") {
-			req.Params.Name = strings.ReplaceAll(req.Params.Name, ".", "_")
-		}
+		req.Params.Name = undotted(req.Params.Name)
 	})
 	h.AddOnRegisterSession(func(context.Context, mcpserver.ClientSession) { s.health.sessions.Add(1) })
 	h.AddOnUnregisterSession(func(context.Context, mcpserver.ClientSession) { s.health.sessions.Add(-1) })
 	return h
 }
+
+// undotted is a tool's name as the list has it.
+func undotted(name string) string { return strings.ReplaceAll(name, ".", "_") }
 
 // Transport is a way for clients to reach the server: Stdio or HTTP.
 type Transport interface {

@@ -230,6 +230,9 @@ func (c *stdioConn) serveRequest(req request) {
 
 // answer has mcp-go handle a message and writes what it answers, unless the request was cancelled: then nobody waits for it.
 func (c *stdioConn) answer(ctx context.Context, line []byte) {
+	if c.answerPlain(ctx, line) {
+		return
+	}
 	if resp := c.mcp.HandleMessage(ctx, line); resp != nil && ctx.Err() == nil {
 		c.out.send(resp)
 	}
@@ -295,11 +298,16 @@ func (l *lineWriter) send(message any) {
 	if err != nil {
 		data, _ = json.Marshal(mcp.NewJSONRPCError(mcp.NewRequestId(nil), mcp.INTERNAL_ERROR, err.Error(), nil))
 	}
+	l.write(data)
+}
+
+// write sends a message as it is.
+func (l *lineWriter) write(data []byte) {
 	l.waiting.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, _ = l.w.Write(data) // a bufio.Writer keeps its first error for Flush
-	err = l.w.WriteByte('\n')
+	err := l.w.WriteByte('\n')
 	if l.waiting.Add(-1) == 0 {
 		err = l.w.Flush()
 	}

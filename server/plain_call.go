@@ -1,0 +1,124 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	mcpserver "github.com/mark3labs/mcp-go/server"
+)
+
+// plainCall is a tools/call with nothing but a name and arguments, as most clients send it.
+type plainCall struct {
+	JSONRPC string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Method  string          `json:"method"`
+	Params  json.RawMessage `json:"params"`
+
+	name      string
+	arguments any
+}
+
+// maxPlainID is the length of ids that are left to mcp-go: longer numbers lose digits there.
+const maxPlainID = 16
+
+// parsePlainCall reads a message. ok is false for all that is not a plain call, which is mcp-go's to answer: it knows what else there may be.
+func parsePlainCall(line []byte) (call plainCall, ok bool) {
+	var params struct {
+		Name      string `json:"name"`
+		Arguments any    `json:"arguments"`
+	}
+	if !decodeAll(line, &call) || call.JSONRPC != mcp.JSONRPC_VERSION || call.Method != string(mcp.MethodToolsCall) || !decodeAll(call.Params, &params) {
+		return call, false
+	}
+	first := byte('n') // of the id: a string, or a number that mcp-go gives back as it is
+	if len(call.ID) > 0 && len(call.ID) < maxPlainID {
+		first = call.ID[0]
+	}
+	call.name, call.arguments = params.Name, params.Arguments
+	return call, call.name != "" && (first == '"' || first == '-' || first >= '0' && first <= '9')
+}
+
+// decodeAll decodes all of data and reports whether nothing in it is beside what to takes.
+func decodeAll(data []byte, to any) bool {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if d.Decode(to) != nil {
+		return false
+	}
+	_, err := d.Token()
+	return err == io.EOF
+}
+
+// answerPlain answers a plain call as mcp-go would, which reads every message five times and writes every result three times: together as much as all
+// that the server itself does for a short command. It reports false for messages that it leaves to mcp-go.
+func (c *stdioConn) answerPlain(ctx context.Context, line []byte) bool {
+	call, ok := parsePlainCall(line)
+	if !ok {
+		return false
+	}
+	name := undotted(call.name)
+	tool := c.mcp.GetTool(name)
+	if tool == nil {
+		return false
+	}
+	var req mcp.CallToolRequest
+	req.Method, req.Params.Name, req.Params.Arguments = call.Method, name, call.arguments
+	r, err := recovered(ctx, tool.Handler, req)
+	if ctx.Err() != nil {
+		return true // cancelled: nobody waits for it
+	}
+	if err != nil {
+		c.out.send(mcp.JSONRPCError{JSONRPC: mcp.JSONRPC_VERSION, ID: rawID(call.ID), Error: mcp.JSONRPCErrorDetails{Code: mcp.INTERNAL_ERROR, Message: err.Error()}})
+		return true
+	}
+	if data, ok := plainAnswer(call.ID, r); ok {
+		c.out.write(data)
+		return true
+	}
+	c.out.send(mcp.NewJSONRPCResultResponse(rawID(call.ID), r))
+	return true
+}
+
+func rawID(raw json.RawMessage) (id mcp.RequestId) {
+	_ = id.UnmarshalJSON(raw)
+	return id
+}
+
+// recovered calls a tool and turns a panic, and no result, into an error, as mcp-go does.
+func recovered(ctx context.Context, tool mcpserver.ToolHandlerFunc, req mcp.CallToolRequest) (r *mcp.CallToolResult, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic recovered in %s tool handler: %v", req.Params.Name, p)
+		}
+	}()
+	if r, err = tool(ctx, req); r == nil && err == nil {
+		err = fmt.Errorf("tool '%s' handler returned no result", req.Params.Name)
+	}
+	return r, err
+}
+
+// plainAnswer is the message with a result whose one text is its structured content, as result makes it. ok is false for others.
+func plainAnswer(id json.RawMessage, r *mcp.CallToolResult) (line []byte, ok bool) {
+	if r == nil || len(r.Content) != 1 || len(r.RawStructuredContent) == 0 || r.Meta != nil || r.ResultType != "" {
+		return nil, false
+	}
+	text, ok := r.Content[0].(mcp.TextContent)
+	if !ok || text.Annotations != nil || text.Meta != nil {
+		return nil, false
+	}
+	quoted, err := json.Marshal(text.Text)
+	if err != nil {
+		return nil, false
+	}
+	line = make([]byte, 0, len(id)+len(quoted)+len(r.RawStructuredContent)+128)
+	line = append(append(append(line, `{"jsonrpc":"2.0","id":`...), id...), `,"result":{"content":[{"type":"text","text":`...)
+	line = append(append(append(line, quoted...), `}],"structuredContent":`...), r.RawStructuredContent...)
+	if r.IsError {
+		line = append(line, `,"isError":true`...)
+	}
+	return append(line, `}}`...), true
+}
