@@ -187,7 +187,7 @@ type Arm struct {
 
 // The values that an ArmDriver's fields may have.
 var (
-	DriverKinds = []string{"stdio", "http", "inprocess", "raw-ssh", "mcp-noop"}
+	DriverKinds = []string{"stdio", "http", "inprocess", "raw-ssh", "mcp-noop", "mcp-library"}
 	Protocols   = []string{"2025-11-25", "2026-07-28"}
 	SessionUses = []string{"shared", "per-vu", "per-call"}
 	Transports  = []string{"stdio", "http"}
@@ -198,12 +198,12 @@ const maxConnections = 1000
 
 // ArmDriver is the way to the server that an arm takes. A zero field leaves what the run has.
 type ArmDriver struct {
-	Kind     string // "stdio", "http", "inprocess", "raw-ssh" or "mcp-noop"
+	Kind     string // "stdio", "http", "inprocess", "raw-ssh", "mcp-noop" or "mcp-library"
 	Protocol string // MCP version: "2025-11-25" or "2026-07-28"
 	Sessions string // "shared", "per-vu" or "per-call"
 	ReadRate int64  // bytes per second that a slow reader takes of the server's replies; 0 reads as fast as they come
 
-	Transport   string // of mcp-noop: "stdio" or "http"
+	Transport   string // of mcp-noop and mcp-library: "stdio" or "http"
 	Connections int    // of raw-ssh, to each host; 0 is its default
 }
 

@@ -54,7 +54,7 @@ type Watcher interface {
 
 // DriverInfo says what a driver measures.
 type DriverInfo struct {
-	Kind          string // "stdio", "http", "inprocess", "raw-ssh" or "mcp-noop"
+	Kind          string // "stdio", "http", "inprocess", "raw-ssh", "mcp-noop" or "mcp-library"
 	ServerName    string // as the MCP handshake names it
 	ServerVersion string
 	PID           int    // the server's process, the first where there are several; 0 when unknown

@@ -41,7 +41,7 @@ func (addr httpTransport) serve(ctx context.Context, s *Server) error {
 	l.Harden(srv)
 	mcpHandler := s.streamable(srv)
 	var running requests
-	srv.Handler = s.guard(running.count(sessionless{mcpHandler}), s.monitorHandler())
+	srv.Handler = s.guard(running.count(s.answering(mcpHandler)), s.monitorHandler())
 	s.health.address.Store(l.Addr().String())
 	defer s.health.address.Store("")
 	s.cfg.Logger.Info("serving MCP", "transport", "http", "url", at.Scheme()+"://"+l.Addr().String()+endpoint)
@@ -69,12 +69,20 @@ func (s *Server) streamable(srv *http.Server) *mcpserver.StreamableHTTPServer {
 	return mcpserver.NewStreamableHTTPServer(s.mcp,
 		mcpserver.WithStreamableHTTPServer(srv),
 		mcpserver.WithStreamableHTTPLogger(s.cfg.Logger),
-		mcpserver.WithHTTPContextFunc(func(ctx context.Context, r *http.Request) context.Context {
-			if id := access.From(r.Context()); id != nil {
-				return access.With(ctx, id)
-			}
-			return context.WithValue(ctx, overHTTP{}, true)
-		}))
+		mcpserver.WithHTTPContextFunc(httpContext))
+}
+
+// httpContext is ctx with who calls.
+func httpContext(ctx context.Context, r *http.Request) context.Context {
+	if id := access.From(r.Context()); id != nil {
+		return access.With(ctx, id)
+	}
+	return context.WithValue(ctx, overHTTP{}, true)
+}
+
+// answering answers what is for the endpoint: plain calls at once, and the rest by mcp-go, which keeps no sessions.
+func (s *Server) answering(h *mcpserver.StreamableHTTPServer) http.Handler {
+	return &plainHTTP{mcp: s.mcp, next: sessionless{h}}
 }
 
 // guard lets in who may speak to the endpoint, and bounds the body. What is not for the endpoint goes to others, which those may ask who may see the
@@ -107,5 +115,5 @@ func (s *Server) Handler() http.Handler {
 	s.mu.Lock()
 	s.handlers = append(s.handlers, h)
 	s.mu.Unlock()
-	return s.guard(sessionless{h}, s.monitorHandler())
+	return s.guard(s.answering(h), s.monitorHandler())
 }

@@ -53,34 +53,42 @@ func decodeAll(data []byte, to any) bool {
 	return err == io.EOF
 }
 
-// answerPlain answers a plain call as mcp-go would, which reads every message five times and writes every result three times: together as much as all
-// that the server itself does for a short command. It reports false for messages that it leaves to mcp-go.
-func (c *stdioConn) answerPlain(ctx context.Context, line []byte) bool {
+// answerPlain answers a plain call as mcp-go would, which reads every message five times and writes every result three times: together as much work as
+// all that the server itself does for a short command. ok is false for messages that are left to mcp-go.
+func answerPlain(ctx context.Context, s *mcpserver.MCPServer, line []byte) (answer []byte, ok bool) {
 	call, ok := parsePlainCall(line)
 	if !ok {
-		return false
+		return nil, false
 	}
+	return call.answer(ctx, s)
+}
+
+// answer calls the tool.
+func (call *plainCall) answer(ctx context.Context, s *mcpserver.MCPServer) (answer []byte, ok bool) {
 	name := undotted(call.name)
-	tool := c.mcp.GetTool(name)
+	tool := s.GetTool(name)
 	if tool == nil {
-		return false
+		return nil, false
 	}
 	var req mcp.CallToolRequest
 	req.Method, req.Params.Name, req.Params.Arguments = call.Method, name, call.arguments
 	r, err := recovered(ctx, tool.Handler, req)
-	if ctx.Err() != nil {
-		return true // cancelled: nobody waits for it
-	}
 	if err != nil {
-		c.out.send(mcp.JSONRPCError{JSONRPC: mcp.JSONRPC_VERSION, ID: rawID(call.ID), Error: mcp.JSONRPCErrorDetails{Code: mcp.INTERNAL_ERROR, Message: err.Error()}})
-		return true
+		return encoded(mcp.JSONRPCError{JSONRPC: mcp.JSONRPC_VERSION, ID: rawID(call.ID), Error: mcp.JSONRPCErrorDetails{Code: mcp.INTERNAL_ERROR, Message: err.Error()}}), true
 	}
 	if data, ok := plainAnswer(call.ID, r); ok {
-		c.out.write(data)
-		return true
+		return data, true
 	}
-	c.out.send(mcp.NewJSONRPCResultResponse(rawID(call.ID), r))
-	return true
+	return encoded(mcp.NewJSONRPCResultResponse(rawID(call.ID), r)), true
+}
+
+// encoded is a message as it is sent; an error in place of one that cannot be.
+func encoded(message any) []byte {
+	data, err := json.Marshal(message)
+	if err != nil {
+		data, _ = json.Marshal(mcp.NewJSONRPCError(mcp.NewRequestId(nil), mcp.INTERNAL_ERROR, err.Error(), nil))
+	}
+	return data
 }
 
 func rawID(raw json.RawMessage) (id mcp.RequestId) {

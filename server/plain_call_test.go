@@ -1,8 +1,6 @@
 package server
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +13,7 @@ import (
 )
 
 // echoing is a server of tools that need nothing: echo answers its arguments, and others end otherwise.
-func echoing() *stdioConn {
+func echoing() *mcpserver.MCPServer {
 	s := mcpserver.NewMCPServer("test", "1", mcpserver.WithToolCapabilities(false), mcpserver.WithRecovery(), mcpserver.WithHooks((&Server{}).hooks()))
 	add := func(name string, handler mcpserver.ToolHandlerFunc) { s.AddTool(mcp.NewTool(name), handler) }
 	add("echo", func(_ context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
@@ -32,40 +30,36 @@ func echoing() *stdioConn {
 		return mcp.NewToolResultText("only"), nil
 	})
 	add("nothing", func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) { return nil, nil })
-	return &stdioConn{mcp: s, ctx: context.Background()}
+	return s
 }
 
 // alike answers a message both ways and reports whether it is a plain call.
-func (c *stdioConn) alike(t *testing.T, line string) bool {
+func alike(t *testing.T, s *mcpserver.MCPServer, line string) bool {
 	t.Helper()
-	var out bytes.Buffer
-	c.out = &lineWriter{w: bufio.NewWriter(&out)}
-	if !c.answerPlain(t.Context(), []byte(line)) {
-		if out.Len() > 0 {
-			t.Errorf("%s\nis left to mcp-go, and answered %s", line, &out)
-		}
+	ours, plain := answerPlain(t.Context(), s, []byte(line))
+	if !plain {
 		return false
 	}
-	theirs, err := json.Marshal(c.mcp.HandleMessage(t.Context(), json.RawMessage(line)))
+	theirs, err := json.Marshal(s.HandleMessage(t.Context(), json.RawMessage(line)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got, want map[string]any
-	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
-		t.Fatalf("%s\nis answered %s: %v", line, &out, err)
+	if err := json.Unmarshal(ours, &got); err != nil {
+		t.Fatalf("%s\nis answered %s: %v", line, ours, err)
 	}
 	if err := json.Unmarshal(theirs, &want); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(got, want) {
-		t.Errorf("%s\nis answered %s\nby mcp-go    %s", line, &out, theirs)
+		t.Errorf("%s\nis answered %s\nby mcp-go    %s", line, ours, theirs)
 	}
 	return true
 }
 
 // TestPlainCallsAreAnsweredAlike holds answers to plain calls against mcp-go's.
 func TestPlainCallsAreAnsweredAlike(t *testing.T) {
-	c := echoing()
+	s := echoing()
 	for _, params := range []string{
 		`{"name":"echo","arguments":{"a":1,"b":["x",null,{"c":true}],"d":"<é\u2028\"\\>"}}`, `{"name":"echo"}`, `{"name":"echo","arguments":null}`, `{"name":"echo","arguments":[1]}`,
 		`{"arguments":{"n":12345678901234567890},"name":"echo"}`, `{"name":"a.failure"}`, `{"name":"a_failure","arguments":{}}`, `{"name":"error"}`, `{"name":"panic"}`, `{"name":"text"}`,
@@ -73,7 +67,7 @@ func TestPlainCallsAreAnsweredAlike(t *testing.T) {
 	} {
 		for _, id := range []string{`1`, `-7`, `"x<y"`, `1.0`} {
 			line := `{"jsonrpc":"2.0","id":` + id + `,"method":"tools/call","params":` + params + `}`
-			if !c.alike(t, line) {
+			if !alike(t, s, line) {
 				t.Errorf("not plain: %s", line)
 			}
 		}
@@ -82,9 +76,9 @@ func TestPlainCallsAreAnsweredAlike(t *testing.T) {
 
 // TestOtherMessagesAreLeft wants everything that is not a plain call to be mcp-go's.
 func TestOtherMessagesAreLeft(t *testing.T) {
-	c := echoing()
+	s := echoing()
 	const plain = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}`
-	if !c.alike(t, plain) {
+	if !alike(t, s, plain) {
 		t.Fatal("a plain call is not taken for one")
 	}
 	for _, change := range [][2]string{
@@ -93,7 +87,7 @@ func TestOtherMessagesAreLeft(t *testing.T) {
 		{`}}`, `}} {}`}, {`}}`, `}}x`}, {`}}`, `}`}, {`"params":{"name":"echo"}`, `"params":[]`}, {plain, `[` + plain + `]`}, {plain, ``},
 	} {
 		line := strings.Replace(plain, change[0], change[1], 1)
-		if c.alike(t, line) {
+		if alike(t, s, line) {
 			t.Errorf("taken for a plain call: %s", line)
 		}
 	}
@@ -101,10 +95,10 @@ func TestOtherMessagesAreLeft(t *testing.T) {
 
 // FuzzPlainCall looks for messages that are answered otherwise than by mcp-go.
 func FuzzPlainCall(f *testing.F) {
-	c := echoing()
+	s := echoing()
 	for _, params := range []string{`{"name":"echo"}`, `{"name":"echo","arguments":{"a":[1,"\ud800",{}]}}`, `{"name":"a.failure","Name":"echo"}`, `{"name":"panic","name":"text"}`} {
 		f.Add(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":` + params + `}`)
 		f.Add(`{"jsonrpc":"2.0","id":"\u0000","METHOD":"tools/call","params":` + params + `, "params":{}}`)
 	}
-	f.Fuzz(func(t *testing.T, line string) { c.alike(t, line) })
+	f.Fuzz(func(t *testing.T, line string) { alike(t, s, line) })
 }

@@ -228,13 +228,16 @@ func (c *stdioConn) serveRequest(req request) {
 	}
 }
 
-// answer has mcp-go handle a message and writes what it answers, unless the request was cancelled: then nobody waits for it.
+// answer writes the answer to a message, mcp-go's unless it is a plain call, and unless the request was cancelled: then nobody waits for it.
 func (c *stdioConn) answer(ctx context.Context, line []byte) {
-	if c.answerPlain(ctx, line) {
-		return
+	answer, ok := answerPlain(ctx, c.mcp, line)
+	if !ok {
+		if resp := c.mcp.HandleMessage(ctx, line); resp != nil {
+			answer = encoded(resp)
+		}
 	}
-	if resp := c.mcp.HandleMessage(ctx, line); resp != nil && ctx.Err() == nil {
-		c.out.send(resp)
+	if answer != nil && ctx.Err() == nil {
+		c.out.write(answer)
 	}
 }
 
@@ -293,13 +296,7 @@ func (l *lineWriter) broken() <-chan struct{} {
 	return l.failed
 }
 
-func (l *lineWriter) send(message any) {
-	data, err := json.Marshal(message)
-	if err != nil {
-		data, _ = json.Marshal(mcp.NewJSONRPCError(mcp.NewRequestId(nil), mcp.INTERNAL_ERROR, err.Error(), nil))
-	}
-	l.write(data)
-}
+func (l *lineWriter) send(message any) { l.write(encoded(message)) }
 
 // write sends a message as it is.
 func (l *lineWriter) write(data []byte) {

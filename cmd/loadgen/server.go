@@ -24,7 +24,7 @@ const serverName = "openaccess-mcp"
 
 // limits are the values of --server, and the kinds of driver, that measure something else than the server as its clients start it. Such
 // figures are never graded.
-var limits = map[string]bool{"inprocess": true, "raw-ssh": true, "mcp-noop": true}
+var limits = map[string]bool{"inprocess": true, "raw-ssh": true, "mcp-noop": true, "mcp-library": true}
 
 // serverChoice is what to measure: a program to start, a URL, the server package in this process, or one of the limits.
 type serverChoice struct {
@@ -43,7 +43,7 @@ func isURL(s string) bool { return strings.HasPrefix(s, "http://") || strings.Ha
 
 // serverFlags are the flags that say what is driven and how.
 func (o *runOptions) serverFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.server, "server", "", "what to measure: PATH, URL, inprocess, or the limits raw-ssh and mcp-noop (default openaccess-mcp beside loadgen or on PATH)")
+	f.StringVar(&o.server, "server", "", "what to measure: PATH, URL, inprocess, or the limits raw-ssh, mcp-noop and mcp-library (default openaccess-mcp beside loadgen or on PATH)")
 	f.StringVar(&o.transport, "transport", "stdio", "how to speak to a server that is started: stdio or http")
 	f.StringVar(&o.driver.Protocol, "protocol", "", "MCP `VERSION` to speak: "+driver.ProtocolStateful+" or "+driver.ProtocolStateless)
 	f.StringVar(&o.driver.Sessions, "sessions", "", "MCP sessions: shared (as stdio has it), per-vu (as http has it) or per-call")
@@ -196,7 +196,7 @@ func (s *serverChoice) driverOf(arm loadgen.Arm) (loadgen.ArmDriver, error) {
 
 // possible finds what a driver cannot do.
 func (s *serverChoice) possible(d loadgen.ArmDriver, configures bool) error {
-	speaks := d.Kind == "stdio" || d.Kind == "http"
+	speaks, noop := d.Kind == "stdio" || d.Kind == "http", isNoop(d.Kind)
 	switch {
 	case speaks && s.url != "" && d.Kind == "stdio":
 		return fmt.Errorf("driver stdio starts the server, and the one at %s runs already: use kind http, or let loadgen start the server", s.url)
@@ -204,13 +204,13 @@ func (s *serverChoice) possible(d loadgen.ArmDriver, configures bool) error {
 		return fmt.Errorf("driver %s needs a server program: name it with --server PATH, not %s", d.Kind, s.driver.Kind)
 	case d.Kind == "inprocess" && s.url != "", d.Kind == "raw-ssh" && s.target.profileDir == "":
 		return fmt.Errorf("driver %s needs the target's profiles, which the server at %s keeps to itself: give --target DIR, or let loadgen start the server", d.Kind, s.url)
-	case d.Kind != "mcp-noop" && d.Transport != "":
+	case !noop && d.Transport != "":
 		return fmt.Errorf("driver %s has no transport to choose: drop it", d.Kind)
 	case d.Kind != "raw-ssh" && d.Connections != 0:
 		return fmt.Errorf("driver %s has no connections to count: drop it", d.Kind)
-	case (d.Kind == "raw-ssh" || d.Kind == "mcp-noop") && configures:
+	case (d.Kind == "raw-ssh" || noop) && configures:
 		return fmt.Errorf("driver %s has no server that server_config could configure: drop one", d.Kind)
-	case speaks || d.Kind == "mcp-noop":
+	case speaks || noop:
 		return nil
 	}
 	for name, set := range map[string]bool{"protocol": d.Protocol != "", "sessions": d.Sessions != "", "read_rate": d.ReadRate != 0} {
@@ -231,7 +231,7 @@ func (s *serverChoice) open(ctx context.Context, arm loadgen.Arm) (loadgen.Drive
 	switch {
 	case d.Kind == "raw-ssh":
 		return s.openRawSSH(ctx, d.Connections)
-	case d.Kind == "mcp-noop":
+	case isNoop(d.Kind):
 		client.Kind = d.Kind
 		return s.openNoop(ctx, cmp.Or(d.Transport, s.wire), client)
 	case d.Kind == "http" && s.url != "":
@@ -282,13 +282,20 @@ func (s *serverChoice) start(ctx context.Context, transport string, child driver
 	return s.process.watch(d), nil
 }
 
+// isNoop reports whether a kind of driver is of a server that does nothing.
+func isNoop(kind string) bool { return kind == "mcp-noop" || kind == "mcp-library" }
+
 // openNoop starts this program again as the server that does nothing.
 func (s *serverChoice) openNoop(ctx context.Context, transport string, client driver.Client) (loadgen.Driver, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, harness("cannot start the no-op server: %w", err)
 	}
-	return s.start(ctx, transport, driver.ChildConfig{Client: client, Path: self, Args: []string{noopServerName}, Dir: s.work.files})
+	child := driver.ChildConfig{Client: client, Path: self, Args: []string{noopServerName}, Dir: s.work.files}
+	if client.Kind == "mcp-library" {
+		child.Args = append(child.Args, "--library")
+	}
+	return s.start(ctx, transport, child)
 }
 
 // openRawSSH connects to every profile of the target.

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	mcpserver "github.com/mark3labs/mcp-go/server"
+)
+
+// plainHTTP answers plain calls over HTTP, and leaves everything else to next, which is mcp-go's.
+type plainHTTP struct {
+	mcp  *mcpserver.MCPServer
+	next http.Handler
+
+	running sync.Map // callKey to context.CancelFunc
+}
+
+// callKey tells calls apart.
+type callKey struct{ session, id string }
+
+func (h *plainHTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !legacyPost(r) {
+		h.next.ServeHTTP(w, r)
+		return
+	}
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		if call, ok := parsePlainCall(body); ok && h.answer(w, r, &call) {
+			return
+		}
+		h.cancel(r.Header.Get(mcp.HeaderSessionID), body)
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), failing{err}), r.Body}
+	h.next.ServeHTTP(w, r)
+}
+
+// failing is a reader that ends with an error; nil is io.EOF.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) {
+	if f.err == nil {
+		return 0, io.EOF
+	}
+	return 0, f.err
+}
+
+// legacyPost reports whether a request is a message of a session, of the protocol's versions that have some, whose form mcp-go would admit.
+func legacyPost(r *http.Request) bool {
+	version := r.Header.Get(mcp.HeaderProtocolVersion)
+	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/json" || version != "" && !mcp.IsValidProtocolVersion(version) || mcp.IsModernProtocol(version) {
+		return false
+	}
+	var form mcpserver.StatelessGeneratingSessionIdManager
+	over, err := form.Validate(r.Header.Get(mcp.HeaderSessionID))
+	return err == nil && !over
+}
+
+// answer calls a tool. It reports false for one that there is not.
+func (h *plainHTTP) answer(w http.ResponseWriter, r *http.Request, call *plainCall) bool {
+	ctx, cancel := context.WithCancel(httpContext(r.Context(), r))
+	defer cancel()
+	key := callKey{r.Header.Get(mcp.HeaderSessionID), string(call.ID)}
+	h.running.Store(key, cancel)
+	defer h.running.Delete(key)
+	answer, ok := call.answer(ctx, h.mcp)
+	if !ok {
+		return false
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(answer, '\n'))
+	return true
+}
+
+// cancel ends the call that a message says is cancelled. Others are mcp-go's, which hears of it as well.
+func (h *plainHTTP) cancel(session string, message []byte) {
+	const method = string(mcp.MethodNotificationCancelled)
+	if !bytes.Contains(message, []byte("cancelled")) {
+		return
+	}
+	var m struct {
+		Method string `json:"method"`
+		Params struct {
+			RequestID json.RawMessage `json:"requestId"`
+		} `json:"params"`
+	}
+	if json.Unmarshal(message, &m) != nil || m.Method != method {
+		return
+	}
+	if cancel, ok := h.running.Load(callKey{session, string(m.Params.RequestID)}); ok {
+		cancel.(context.CancelFunc)()
+	}
+}
