@@ -58,7 +58,7 @@ proof: build ## measure what the documents claim, whole; needs root, OpenSSH and
 	RIVAL_REPEATS=31 RIVAL_REPORT=$(CURDIR)/docs/proof/rivals.txt $(GO) test -tags realssh -count=1 -timeout 20m -run TestRivals ./cmd/openaccess-mcp
 
 .PHONY: faults
-faults: ## let every operation meet every fault, and write the table to docs/proof/ (takes some minutes)
+faults: ## let every operation meet every fault, before the fake host and sshd, and write the tables to docs/proof/ (needs root and OpenSSH; a quarter of an hour)
 	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -tags proof,realssh -count=1 -timeout 90m -v -run '^(TestProofFaults|TestFaultsOfSSHD)$$' ./cmd/openaccess-mcp
 
 .PHONY: release
