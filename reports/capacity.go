@@ -63,6 +63,12 @@ func capacityLines(c *result.Capacity) []string {
 	if c.Saturated != "" {
 		lines = append(lines, fmt.Sprintf("short first: %s; %s", c.Saturated, c.Why))
 	}
+	for _, t := range c.Profile {
+		if !t.Good {
+			lines = append(lines, fmt.Sprintf("at %.0f %% of it, measured last, the objective was missed: %s; something else was at work, or the answer is too high: search again",
+				100*t.Rate/c.Rate, strings.Join(t.Why, ", ")))
+		}
+	}
 	return append(lines, fmt.Sprintf("%d trials in %s", len(c.Trials)+len(c.Profile), Duration(time.Duration(c.DurationS*float64(time.Second)).Round(time.Second))))
 }
 

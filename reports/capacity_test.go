@@ -168,3 +168,18 @@ func TestCapacityNamesWhatIsShort(t *testing.T) {
 		}
 	}
 }
+
+// TestCapacityThatContradictsItself wants it said where the objective was missed below the capacity found.
+func TestCapacityThatContradictsItself(t *testing.T) {
+	d := sample(t, execRun())
+	c := capacityFound()
+	c.Profile[0].Good, c.Profile[0].Why = false, []string{"exec: p99<100ms was missed"}
+	d.Capacity = result.NewCapacity("ssh-exec", "p99<100ms", c, 2)
+	var b bytes.Buffer
+	if err := TextFor(400)(&b, d); err != nil {
+		t.Fatal(err)
+	}
+	if want := "at 50 % of it, measured last, the objective was missed: exec: p99<100ms was missed"; !strings.Contains(b.String(), want) || strings.Contains(b.String(), "at 70 % of it") {
+		t.Errorf("no %q, or more, in\n%s", want, &b)
+	}
+}
