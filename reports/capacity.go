@@ -96,8 +96,9 @@ func orUnknown(ns int64) string {
 
 func sweepPart(scenario string, s *result.CapacitySweep) capacityPart {
 	p := capacityPart{Title: "Throughput by concurrency", Head: []string{"At once", "throughput", "by the law", "Little", "p50", "p95", "p99", "server CPU"}}
-	law := fmt.Sprintf("%s by the Universal Scalability Law: one alone does %s (%s to %s), contention %.2g (%.2g to %.2g), coherence %.2g (%.2g to %.2g), R² %.3f", scenario,
-		perSecond(s.Lambda), perSecond(s.LambdaLow), perSecond(s.LambdaHigh), s.Sigma, s.SigmaLow, s.SigmaHigh, s.Kappa, s.KappaLow, s.KappaHigh, s.R2)
+	law := fmt.Sprintf("%s by the Universal Scalability Law: one alone does %s (%s to %s), contention %s (%s to %s), coherence %s (%s to %s), R² %.3f", scenario,
+		perSecond(s.Lambda), perSecond(s.LambdaLow), perSecond(s.LambdaHigh), coefficient(s.Sigma), coefficient(s.SigmaLow), coefficient(s.SigmaHigh),
+		coefficient(s.Kappa), coefficient(s.KappaLow), coefficient(s.KappaHigh), s.R2)
 	p.Lines = append([]string{law}, s.Advice...)
 	p.Chart = sweepChart(s)
 	for _, l := range s.Levels {
@@ -107,6 +108,14 @@ func sweepPart(scenario string, s *result.CapacitySweep) capacityPart {
 		})
 	}
 	return p
+}
+
+// coefficient writes one of the law, of which what no machine could show is none.
+func coefficient(v float64) string {
+	if v < 1e-9 {
+		return "0"
+	}
+	return fmt.Sprintf("%.2g", v)
 }
 
 // sweepChart draws the throughputs and the law.
@@ -179,7 +188,10 @@ func varyChart(c *result.Capacity) template.HTML {
 		}
 		effects = append(effects, e)
 	}
-	low, high := chart.Reach(effects)
+	low, high := 0.0, 0.05 // settings may differ manifold, so that all of it is shown
+	for _, e := range effects {
+		low, high = min(low, 1.05*e.Low), max(high, 1.05*e.High)
+	}
 	return template.HTML(chart.Forest(chart.Words{
 		ID: "capacity-vary", Title: "Capacity by setting", Desc: "How much more each setting holds than the first, with the interval; the table has the figures",
 	}, effects, low, high))

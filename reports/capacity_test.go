@@ -183,3 +183,13 @@ func TestCapacityThatContradictsItself(t *testing.T) {
 		t.Errorf("no %q, or more, in\n%s", want, &b)
 	}
 }
+
+// TestSettingsThatDifferManifold wants none of them to lie at the edge of the chart, as if they were equal.
+func TestSettingsThatDifferManifold(t *testing.T) {
+	c := allCapacity(t).Capacity
+	c.Vary = []result.CapacityVariant{{Setting: "a=1", Rate: 100, Low: 90, High: 110}, {Setting: "a=2", Rate: 300, Low: 290, High: 310}, {Setting: "a=3", Rate: 900, Low: 890, High: 910}}
+	svg := string(varyChart(c))
+	if !strings.Contains(svg, "+800 %") && !strings.Contains(svg, "+500 %") {
+		t.Errorf("the range of the chart ends early:\n%s", svg)
+	}
+}
