@@ -82,7 +82,7 @@ func httpContext(ctx context.Context, r *http.Request) context.Context {
 
 // answering answers what is for the endpoint: plain calls at once, and the rest by mcp-go, which keeps no sessions.
 func (s *Server) answering(h *mcpserver.StreamableHTTPServer) http.Handler {
-	return &plainHTTP{mcp: s.mcp, next: sessionless{h}}
+	return &plainHTTP{own: s.own, next: sessionless{h}}
 }
 
 // guard lets in who may speak to the endpoint, and bounds the body. What is not for the endpoint goes to others, which those may ask who may see the

@@ -32,6 +32,7 @@ func NewNoop(cfg Config, n Noop) *Server {
 	tool := s.execTool()
 	tool.Handler = handle(s, "ssh.exec", n.exec())
 	s.mcp.AddTools(tool)
+	s.own = toolsOf(s.mcp)
 	return s
 }
 

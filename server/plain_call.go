@@ -53,26 +53,38 @@ func decodeAll(data []byte, to any) bool {
 	return err == io.EOF
 }
 
+// ownTools are a server's own tools, by name. They need nothing of what mcp-go puts into the context of a call without metadata; other tools may.
+type ownTools map[string]mcpserver.ToolHandlerFunc
+
+// toolsOf are the tools that s has now.
+func toolsOf(s *mcpserver.MCPServer) ownTools {
+	own := ownTools{}
+	for name, tool := range s.ListTools() {
+		own[name] = tool.Handler
+	}
+	return own
+}
+
 // answerPlain answers a plain call as mcp-go would, which reads every message five times and writes every result three times: together as much work as
 // all that the server itself does for a short command. ok is false for messages that are left to mcp-go.
-func answerPlain(ctx context.Context, s *mcpserver.MCPServer, line []byte) (answer []byte, ok bool) {
+func answerPlain(ctx context.Context, own ownTools, line []byte) (answer []byte, ok bool) {
 	call, ok := parsePlainCall(line)
 	if !ok {
 		return nil, false
 	}
-	return call.answer(ctx, s)
+	return call.answer(ctx, own)
 }
 
 // answer calls the tool.
-func (call *plainCall) answer(ctx context.Context, s *mcpserver.MCPServer) (answer []byte, ok bool) {
+func (call *plainCall) answer(ctx context.Context, own ownTools) (answer []byte, ok bool) {
 	name := undotted(call.name)
-	tool := s.GetTool(name)
+	tool := own[name]
 	if tool == nil {
 		return nil, false
 	}
 	var req mcp.CallToolRequest
 	req.Method, req.Params.Name, req.Params.Arguments = call.Method, name, call.arguments
-	r, err := recovered(ctx, tool.Handler, req)
+	r, err := recovered(ctx, tool, req)
 	if err != nil {
 		return encoded(mcp.JSONRPCError{JSONRPC: mcp.JSONRPC_VERSION, ID: rawID(call.ID), Error: mcp.JSONRPCErrorDetails{Code: mcp.INTERNAL_ERROR, Message: err.Error()}}), true
 	}

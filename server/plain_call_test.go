@@ -36,7 +36,7 @@ func echoing() *mcpserver.MCPServer {
 // alike answers a message both ways and reports whether it is a plain call.
 func alike(t *testing.T, s *mcpserver.MCPServer, line string) bool {
 	t.Helper()
-	ours, plain := answerPlain(t.Context(), s, []byte(line))
+	ours, plain := answerPlain(t.Context(), toolsOf(s), []byte(line))
 	if !plain {
 		return false
 	}

@@ -14,7 +14,7 @@ import (
 
 // plainHTTP answers plain calls over HTTP, and leaves everything else to next, which is mcp-go's.
 type plainHTTP struct {
-	mcp  *mcpserver.MCPServer
+	own  ownTools
 	next http.Handler
 
 	running sync.Map // callKey to context.CancelFunc
@@ -70,7 +70,7 @@ func (h *plainHTTP) answer(w http.ResponseWriter, r *http.Request, call *plainCa
 	key := callKey{r.Header.Get(mcp.HeaderSessionID), string(call.ID)}
 	h.running.Store(key, cancel)
 	defer h.running.Delete(key)
-	answer, ok := call.answer(ctx, h.mcp)
+	answer, ok := call.answer(ctx, h.own)
 	if !ok {
 		return false
 	}

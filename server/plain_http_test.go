@@ -27,7 +27,7 @@ func newHTTPPair(t *testing.T, s *mcpserver.MCPServer) *httpPair {
 	h := mcpserver.NewStreamableHTTPServer(s)
 	t.Cleanup(func() { _ = h.Shutdown(context.Background()) })
 	p := &httpPair{theirs: sessionless{h}}
-	p.ours = &plainHTTP{mcp: s, next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	p.ours = &plainHTTP{own: toolsOf(s), next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.left++
 		p.theirs.ServeHTTP(w, r)
 	})}

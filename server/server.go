@@ -37,6 +37,7 @@ type Server struct {
 	cfg       Config                 // at the start
 	settings  atomic.Pointer[Config] // once Reload has changed it; see current
 	mcp       *mcpserver.MCPServer
+	own       ownTools // of mcp
 	profiles  *profile.Store
 	policies  policies
 	pool      *pool.Pool
@@ -102,6 +103,7 @@ func New(cfg Config) (*Server, error) {
 	s.mcp.AddTools(s.jobTools()...)
 	s.watchFigures()
 	s.mcp.AddTools(s.healthTool(), s.performanceTool())
+	s.own = toolsOf(s.mcp)
 	s.startHealth()
 	return s, nil
 }

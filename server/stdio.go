@@ -47,7 +47,7 @@ func (t *stdio) serve(ctx context.Context, s *Server) error {
 	}
 	defer s.mcp.UnregisterSession(calls, session.SessionID())
 	c := &stdioConn{
-		mcp: s.mcp, ctx: s.mcp.WithContext(calls, session), out: &lineWriter{w: bufio.NewWriterSize(t.out, 64<<10)},
+		mcp: s.mcp, own: s.own, ctx: s.mcp.WithContext(calls, session), out: &lineWriter{w: bufio.NewWriterSize(t.out, 64<<10)},
 		work: make(chan request), inFlight: map[string]context.CancelFunc{},
 	}
 	notifications := make(chan struct{})
@@ -77,6 +77,7 @@ func (t *stdio) serve(ctx context.Context, s *Server) error {
 // stdioConn is one client.
 type stdioConn struct {
 	mcp  *mcpserver.MCPServer
+	own  ownTools
 	ctx  context.Context // of every call; ended last
 	out  *lineWriter
 	work chan request // to idle workers
@@ -230,7 +231,7 @@ func (c *stdioConn) serveRequest(req request) {
 
 // answer writes the answer to a message, mcp-go's unless it is a plain call, and unless the request was cancelled: then nobody waits for it.
 func (c *stdioConn) answer(ctx context.Context, line []byte) {
-	answer, ok := answerPlain(ctx, c.mcp, line)
+	answer, ok := answerPlain(ctx, c.own, line)
 	if !ok {
 		if resp := c.mcp.HandleMessage(ctx, line); resp != nil {
 			answer = encoded(resp)
