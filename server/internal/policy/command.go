@@ -31,7 +31,7 @@ func command(words []word, files []string, depth int) (simple, error) {
 		return simple{}, fmt.Errorf("two dots lead up in the name of the command %s", name.text)
 	}
 	s := simple{name: name.text, args: words[1:], files: files}
-	s.text, s.split = joined(s.name, s.args)
+	s.join()
 	var err error
 	s.inner, err = launched(&s, depth)
 	if err != nil {
@@ -40,13 +40,18 @@ func command(words []word, files []string, depth int) (simple, error) {
 	return s, nil
 }
 
-// joined gives the text of a command and, where it differs, the one with splitting expansions apart.
-func joined(name string, args []word) (text, split string) {
-	text = spaced(name, args, func(a *word) string { return a.source })
-	if slices.ContainsFunc(args, func(a word) bool { return a.splits }) {
-		split = spaced(name, args, func(a *word) string { return a.apart })
+// join sets the texts of a command.
+func (s *simple) join() {
+	s.text = spaced(s.name, s.args, func(a *word) string { return a.source })
+	for i := range s.args {
+		a := &s.args[i]
+		if a.splits && s.split == "" {
+			s.split = spaced(s.name, s.args, func(a *word) string { return a.apart })
+		}
+		if a.whole != a.apart && s.whole == "" {
+			s.whole = spaced(s.name, s.args, func(a *word) string { return a.whole })
+		}
 	}
-	return text, split
 }
 
 func spaced(name string, args []word, of func(*word) string) string {

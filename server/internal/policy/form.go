@@ -5,6 +5,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // form is what the shape of a pattern says about what its author meant.
@@ -13,6 +14,8 @@ type form struct {
 	closed    bool           // it begins with ^, ends with $, and repeats nothing that could be a blank
 	redirects bool           // it spells out < or >
 	lines     bool           // its ^ and $ are those of lines, as (?m) makes them
+	quotes    bool           // it spells out a quote, a backslash or a dollar sign
+	parts     []string       // one of which is in every match; nil where none is known
 	whole     *regexp.Regexp // of one that begins with ^ and holds \b: the pattern for names with "_" in place of nameMarks; or nil
 }
 
@@ -33,6 +36,8 @@ func formOf(expr string) (f form) {
 		return r.Op == syntax.OpLiteral && (slices.Contains(r.Rune, '<') || slices.Contains(r.Rune, '>'))
 	})
 	f.lines = holds(re, func(r *syntax.Regexp) bool { return r.Op == syntax.OpBeginLine || r.Op == syntax.OpEndLine })
+	f.quotes = holds(re, quotes)
+	f.parts = needed(re)
 	if re.Op == syntax.OpConcat && len(re.Sub) == 3 && f.closed && re.Sub[1].Op == syntax.OpLiteral && re.Sub[1].Flags&syntax.FoldCase == 0 {
 		f.exact = string(re.Sub[1].Rune)
 	}
@@ -63,6 +68,52 @@ func bounded(re *syntax.Regexp, op syntax.Op, last bool) bool {
 
 func holds(re *syntax.Regexp, what func(*syntax.Regexp) bool) bool {
 	return what(re) || slices.ContainsFunc(re.Sub, func(r *syntax.Regexp) bool { return holds(r, what) })
+}
+
+// quotes says whether a node by itself spells out a quote, a backslash or a dollar sign: as text, or among the few characters of a class.
+func quotes(re *syntax.Regexp) bool {
+	const marks = "'\"\\$"
+	switch re.Op {
+	case syntax.OpLiteral:
+		return strings.ContainsAny(string(re.Rune), marks)
+	case syntax.OpCharClass:
+		few := 0
+		for i := 0; i+1 < len(re.Rune); i += 2 {
+			few += int(re.Rune[i+1]-re.Rune[i]) + 1
+		}
+		return few <= 2*len(marks) && strings.ContainsFunc(marks, func(r rune) bool { return inClass(re.Rune, r) })
+	}
+	return false
+}
+
+// needed gives texts of which every match of re holds at least one, or nil where none are known: the prefilter of RE2 (R. Cox, "Regular Expression
+// Matching with a Trigram Index", 2012), with whole texts.
+func needed(re *syntax.Regexp) (parts []string) {
+	switch {
+	case re.Op == syntax.OpLiteral && re.Flags&syntax.FoldCase == 0 && !slices.Contains(re.Rune, utf8.RuneError):
+		return []string{string(re.Rune)}
+	case re.Op == syntax.OpCapture, re.Op == syntax.OpPlus, re.Op == syntax.OpRepeat && re.Min > 0:
+		return needed(re.Sub[0])
+	case re.Op == syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			of := needed(sub)
+			if of == nil {
+				return nil
+			}
+			parts = append(parts, of...)
+		}
+	case re.Op == syntax.OpConcat:
+		for _, sub := range re.Sub {
+			if of := needed(sub); of != nil && (parts == nil || shortest(of) > shortest(parts)) {
+				parts = of
+			}
+		}
+	}
+	return parts
+}
+
+func shortest(parts []string) int {
+	return len(slices.MinFunc(parts, func(a, b string) int { return len(a) - len(b) }))
 }
 
 // open says whether re repeats something that may be a blank, so that it admits any number of further words.

@@ -55,7 +55,7 @@ func (ps patterns) exact(command string) string {
 // matches says whether the pattern is found in the command, also where every expansion is a word of its own, as a shell could make it. A \b
 // that ends the command's name in the pattern ends it in the command: `^ls\b` does not admit "ls-evil".
 func (p pattern) matches(s *simple) bool {
-	if s.name == "" || p.lines && strings.Contains(s.text, "\n") || !p.find.MatchString(s.text) || s.split != "" && !p.find.MatchString(s.split) {
+	if s.name == "" || p.lines && strings.Contains(s.text, "\n") || !p.holdsFor(s, "") {
 		return false
 	}
 	if p.whole == nil || !strings.ContainsAny(s.name, nameMarks) {
@@ -70,11 +70,19 @@ func (p pattern) spells(s *simple) bool {
 	if !p.closed || len(s.files) > 0 && !p.redirects || slices.ContainsFunc(s.args, func(w word) bool { return w.globs && !w.operand() }) {
 		return false
 	}
-	full := s.full()
-	if !p.find.MatchString(full) || s.split != "" && !p.find.MatchString(strings.TrimSpace(s.split+" "+strings.Join(s.files, " "))) {
-		return false
+	return p.holdsFor(s, strings.Join(s.files, " "))
+}
+
+// holdsFor says whether the pattern is found in every text of the command, with its redirections behind them. A blank of a pattern is one between words:
+// `^deploy \S+ --dry-run$` does not admit `deploy x\ --dry-run`, unless the pattern itself speaks of quotes.
+func (p pattern) holdsFor(s *simple, files string) bool {
+	found := func(text string) bool {
+		if files != "" {
+			text = strings.TrimSpace(text + " " + files)
+		}
+		return p.find.MatchString(text)
 	}
-	return true
+	return found(s.text) && (s.split == "" || found(s.split)) && (s.whole == "" || p.quotes || found(s.whole))
 }
 
 // search returns the rule of the first pattern found in the command, or in what
@@ -90,11 +98,17 @@ func (ps patterns) search(command string) string {
 		forms = slices.Compact([]string{command, bare, strings.Join(strings.Fields(bare), " ")})
 	}
 	for _, p := range ps {
-		if slices.ContainsFunc(forms, p.find.MatchString) {
+		if slices.ContainsFunc(forms, p.found) {
 			return p.rule
 		}
 	}
 	return ""
+}
+
+// found says whether the pattern is in a text. Most texts lack what every match of the pattern holds, and that is seen sooner.
+func (p pattern) found(text string) bool {
+	holds := func(part string) bool { return strings.Contains(text, part) }
+	return (p.parts == nil || slices.ContainsFunc(p.parts, holds)) && p.find.MatchString(text)
 }
 
 // compiler gathers the mistakes of all rules.

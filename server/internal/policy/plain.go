@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // plainWords takes apart a line of nothing but plain words with blanks between them, which is one simple command to every shell. It gives nil for any
 // other, which needs a grammar: FuzzPlainWords holds the two against each other.
@@ -16,11 +13,11 @@ func plainWords(line string) []word {
 			return nil
 		}
 	}
-	var words []word
+	words := make([]word, 0, 1+strings.Count(line, " "))
 	for text := range strings.FieldsSeq(line) {
 		words = append(words, literal(text))
 	}
-	if len(words) == 0 || slices.Contains(grammarWords, words[0].text) {
+	if len(words) == 0 || grammarWords[words[0].text] {
 		return nil
 	}
 	return words
@@ -35,7 +32,7 @@ var plainByte = func() (plain [256]bool) {
 }()
 
 // grammarWords are the words that a shell may read as something else than the name of a program or of a command of its own, where they come first.
-var grammarWords = []string{
-	"if", "then", "elif", "else", "fi", "for", "in", "do", "done", "while", "until", "case", "esac", "select", "function", "time", "coproc", "declare", "typeset", "local",
-	"export", "readonly", "nameref", "let", "always", "foreach", "repeat", "end", "noglob", "nocorrect",
-}
+var grammarWords = set(`
+	if then elif else fi for in do done while until case esac select function time coproc declare typeset local
+	export readonly nameref let always foreach repeat end noglob nocorrect
+`)

@@ -34,7 +34,7 @@ func FuzzPlainWords(f *testing.F) {
 	} {
 		f.Add(line)
 	}
-	for _, word := range grammarWords {
+	for word := range grammarWords {
 		f.Add(word)
 		f.Add(word + " x")
 	}

@@ -23,6 +23,7 @@ type simple struct {
 	args  []word   // behind the name
 	text  string   // what patterns are held against: the name resolved, the other words as written, one blank between them
 	split string   // text with every expansion that a shell would split into words standing apart; empty where there is none
+	whole string   // split, or text, with "_" for every blank inside a word; empty where there is none
 	files []string // redirections that read or write files, as "2> /tmp/x"
 	inner []simple // the commands that the command runs, where it is a launcher that can be read
 	risk  string   // why only a pattern that spells out the whole command may admit it; empty where any pattern may

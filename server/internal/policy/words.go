@@ -17,9 +17,12 @@ type word struct {
 	braces bool   // it holds {} outside quotes
 	tilde  bool   // it begins with a home directory
 	apart  string // source with the splitting expansions apart
+	whole  string // apart with "_" for every blank of the source, since those inside a word do not end it
 }
 
-func literal(text string) word { return word{source: text, text: text, static: true, apart: text} }
+func literal(text string) word {
+	return word{source: text, text: text, static: true, apart: text, whole: text}
+}
 
 // fixed says whether the program gets exactly text.
 func (w word) fixed() bool { return w.static && !w.tilde }
@@ -30,14 +33,15 @@ func (w word) operand() bool { return !w.splits && w.text != "" && w.text[0] != 
 func (r *reader) word(w *syntax.Word) word {
 	out := word{source: r.source(w), static: true}
 	for i, p := range w.Parts {
-		at := len(out.apart)
 		before := out.splits
 		out.splits = false
 		r.part(p, &out, false)
-		out.apart = out.apart[:at] + r.source(p)
+		edge := ""
 		if out.splits {
-			out.apart = out.apart[:at] + " " + r.source(p) + " "
+			edge = " "
 		}
+		out.apart += edge + r.source(p) + edge
+		out.whole += edge + unblank.Replace(r.source(p)) + edge
 		out.splits = out.splits || before
 		if lit, ok := p.(*syntax.Lit); ok && i == 0 && strings.HasPrefix(lit.Value, "~") {
 			out.tilde = true
@@ -51,6 +55,9 @@ func (r *reader) word(w *syntax.Word) word {
 	}
 	return out
 }
+
+// unblank takes away what separates words.
+var unblank = strings.NewReplacer(" ", "_", "\t", "_", "\n", "_")
 
 // add appends known text to a word that has been known so far.
 func (w *word) add(text string) {
