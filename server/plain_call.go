@@ -5,19 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
+	"slices"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/plainjson"
 )
 
 // plainCall is a tools/call with nothing but a name and arguments, as most clients send it.
 type plainCall struct {
-	JSONRPC string          `json:"jsonrpc"`
-	ID      json.RawMessage `json:"id"`
-	Method  string          `json:"method"`
-	Params  json.RawMessage `json:"params"`
-
+	id        json.RawMessage
 	name      string
 	arguments any
 }
@@ -27,30 +25,41 @@ const maxPlainID = 16
 
 // parsePlainCall reads a message. ok is false for all that is not a plain call, which is mcp-go's to answer: it knows what else there may be.
 func parsePlainCall(line []byte) (call plainCall, ok bool) {
-	var params struct {
-		Name      string `json:"name"`
-		Arguments any    `json:"arguments"`
-	}
-	if !decodeAll(line, &call) || call.JSONRPC != mcp.JSONRPC_VERSION || call.Method != string(mcp.MethodToolsCall) || !decodeAll(call.Params, &params) {
+	var version, method, params, name, arguments []byte
+	if !json.Valid(line) || !fields(line, field{"jsonrpc", &version}, field{"id", (*[]byte)(&call.id)}, field{"method", &method}, field{"params", &params}) ||
+		!fields(params, field{"name", &name}, field{"arguments", &arguments}) {
 		return call, false
 	}
 	first := byte('n') // of the id: a string, or a number that mcp-go gives back as it is
-	if len(call.ID) > 0 && len(call.ID) < maxPlainID {
-		first = call.ID[0]
+	if len(call.id) > 0 && len(call.id) < maxPlainID {
+		first = call.id[0]
 	}
-	call.name, call.arguments = params.Name, params.Arguments
-	return call, call.name != "" && (first == '"' || first == '-' || first >= '0' && first <= '9')
+	if first != '"' && first != '-' && (first < '0' || first > '9') {
+		return call, false
+	}
+	if string(version) != `"`+mcp.JSONRPC_VERSION+`"` || string(method) != `"`+string(mcp.MethodToolsCall)+`"` || len(name) < 3 || name[0] != '"' || bytes.IndexByte(name, '\\') >= 0 {
+		return call, false
+	}
+	call.id, call.name = slices.Clone(call.id), string(name[1:len(name)-1]) // the line is the reader's
+	return call, arguments == nil || json.Unmarshal(arguments, &call.arguments) == nil
 }
 
-// decodeAll decodes all of data and reports whether nothing in it is beside what to takes.
-func decodeAll(data []byte, to any) bool {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if d.Decode(to) != nil {
-		return false
-	}
-	_, err := d.Token()
-	return err == io.EOF
+// field is one that an object may have, and where its value goes.
+type field struct {
+	name string
+	at   *[]byte
+}
+
+// fields finds the fields of an object. It is false where there are others, and where one is there twice.
+func fields(object []byte, known ...field) bool {
+	return plainjson.Fields(object, func(name, value []byte) bool {
+		i := slices.IndexFunc(known, func(f field) bool { return f.name == string(name) })
+		if i < 0 || *known[i].at != nil {
+			return false
+		}
+		*known[i].at = value
+		return true
+	})
 }
 
 // ownTools are a server's own tools, by name. They need nothing of what mcp-go puts into the context of a call without metadata; other tools may.
@@ -83,15 +92,15 @@ func (call *plainCall) answer(ctx context.Context, own ownTools) (answer []byte,
 		return nil, false
 	}
 	var req mcp.CallToolRequest
-	req.Method, req.Params.Name, req.Params.Arguments = call.Method, name, call.arguments
+	req.Method, req.Params.Name, req.Params.Arguments = string(mcp.MethodToolsCall), name, call.arguments
 	r, err := recovered(ctx, tool, req)
 	if err != nil {
-		return encoded(mcp.JSONRPCError{JSONRPC: mcp.JSONRPC_VERSION, ID: rawID(call.ID), Error: mcp.JSONRPCErrorDetails{Code: mcp.INTERNAL_ERROR, Message: err.Error()}}), true
+		return encoded(mcp.JSONRPCError{JSONRPC: mcp.JSONRPC_VERSION, ID: rawID(call.id), Error: mcp.JSONRPCErrorDetails{Code: mcp.INTERNAL_ERROR, Message: err.Error()}}), true
 	}
-	if data, ok := plainAnswer(call.ID, r); ok {
+	if data, ok := plainAnswer(call.id, r); ok {
 		return data, true
 	}
-	return encoded(mcp.NewJSONRPCResultResponse(rawID(call.ID), r)), true
+	return encoded(mcp.NewJSONRPCResultResponse(rawID(call.id), r)), true
 }
 
 // encoded is a message as it is sent; an error in place of one that cannot be.

@@ -67,7 +67,7 @@ func legacyPost(r *http.Request) bool {
 func (h *plainHTTP) answer(w http.ResponseWriter, r *http.Request, call *plainCall) bool {
 	ctx, cancel := context.WithCancel(httpContext(r.Context(), r))
 	defer cancel()
-	key := callKey{r.Header.Get(mcp.HeaderSessionID), string(call.ID)}
+	key := callKey{r.Header.Get(mcp.HeaderSessionID), string(call.id)}
 	h.running.Store(key, cancel)
 	defer h.running.Delete(key)
 	answer, ok := call.answer(ctx, h.own)

@@ -1,6 +1,8 @@
-// Package plainjson reads configuration files that are JSON and nothing else, for a small part of the garbage that a reader of YAML leaves behind.
+// Package plainjson reads JSON of which only the plain forms matter, cheaply, and says so where it is another.
 //
-// JSON is YAML, and only the reader of YAML knows the place of each mistake. So whoever calls Object reads the text as YAML where it is not ok.
+// Object reads configuration files that are JSON and nothing else, for a small part of the garbage that a reader of YAML leaves behind. JSON is YAML, and
+// only the reader of YAML knows the place of each mistake, so whoever calls Object reads the text as YAML where it is not ok. Fields finds the parts of a
+// message without reading them.
 package plainjson
 
 import (

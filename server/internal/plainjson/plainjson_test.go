@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestObject(t *testing.T) {
@@ -45,4 +46,40 @@ func TestObject(t *testing.T) {
 			t.Errorf("%.60q: %v, %v", tt.text, got, ok)
 		}
 	}
+}
+
+// FuzzFields holds the fields of an object against those that encoding/json reads.
+func FuzzFields(f *testing.F) {
+	for _, text := range []string{
+		`{}`, ` { } `, `{"a":1}`, `{"a":1,"b":[1,{"c":"}"}],"c":{"d":"\""} ,"e" : null , "f":-1.5e3}`, "\n{\"a\"\t:\r\"\\\\\"\n}\n", `{"a":1,"a":2}`, `{"\u0061":1}`, `[{"a":1}]`, `"a"`, `1`, `{"é":"é"}`, `{"":""}`, `{"a":true}x`,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !json.Valid([]byte(text)) {
+			return
+		}
+		got := map[string]any{}
+		ok := Fields([]byte(text), func(name, value []byte) bool {
+			var v any
+			if err := json.Unmarshal(value, &v); err != nil {
+				t.Fatalf("%q: %q is not the value of %q: %v", text, value, name, err)
+			}
+			got[strings.ToValidUTF8(string(name), "\ufffd")] = v
+			return true
+		})
+		var want map[string]any
+		if json.Unmarshal([]byte(text), &want) != nil || want == nil {
+			if ok {
+				t.Errorf("%q is called an object", text)
+			}
+			return
+		}
+		if !ok && !strings.Contains(text, `\`) {
+			t.Errorf("%q is called no object", text)
+		}
+		if ok && utf8.ValidString(text) && !reflect.DeepEqual(got, want) {
+			t.Errorf("%q has %v, want %v", text, got, want)
+		}
+	})
 }
