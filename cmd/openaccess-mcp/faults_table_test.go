@@ -186,7 +186,8 @@ var faultTable = []fault{
 	{name: "stall", moment: "after start", warm: true, started: true, of: isExec, strike: wireNow(stalls), want: "OUTCOME_UNKNOWN", short: true},
 	{name: "cut", moment: "after start", warm: true, started: true, of: isExec, strike: wireNow(cuts), want: "OUTCOME_UNKNOWN"},
 	{name: "slow", moment: "after start", warm: true, started: true, of: isExec, strike: wireNow(slows), want: "ok"},
-	{name: "kill", moment: "before dial", warm: true, want: notDone, says: "the tunnel is reconnecting", strike: killHost, mend: reviveHost},
+	// The server may call before it has learnt that the connection it has is dead, and then cannot know what became of a command.
+	{name: "kill", moment: "before dial", warm: true, want: unsure, says: "the tunnel is reconnecting", strike: killHost, mend: reviveHost},
 	{name: "kill", moment: "channel open", warm: true, want: "ok " + unsure, strike: restartHost},
 	{name: "kill", moment: "mid-transfer", warm: true, of: moves, want: "ok " + unsure, mend: restartHost, short: true,
 		strike: func(t *testing.T, r *rig, o operation, _ string) {
