@@ -130,6 +130,24 @@ func recovered(ctx context.Context, tool mcpserver.ToolHandlerFunc, req mcp.Call
 	return r, err
 }
 
+// appendQuoted appends a text as a JSON string, without much ado where it is printable ASCII, as what result makes mostly is.
+func appendQuoted(line []byte, text string) []byte {
+	begin := len(line)
+	line = append(line, '"')
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c < ' ' || c > '~':
+			quoted, _ := json.Marshal(text) // a string never fails
+			return append(line[:begin], quoted...)
+		case c == '"' || c == '\\':
+			line = append(line, '\\', c)
+		default:
+			line = append(line, c)
+		}
+	}
+	return append(line, '"')
+}
+
 // plainAnswer is the message with a result whose one text is its structured content, as result makes it. ok is false for others.
 func plainAnswer(id json.RawMessage, r *mcp.CallToolResult) (line []byte, ok bool) {
 	if r == nil || len(r.Content) != 1 || len(r.RawStructuredContent) == 0 || r.Meta != nil || r.ResultType != "" {
@@ -139,13 +157,9 @@ func plainAnswer(id json.RawMessage, r *mcp.CallToolResult) (line []byte, ok boo
 	if !ok || text.Annotations != nil || text.Meta != nil {
 		return nil, false
 	}
-	quoted, err := json.Marshal(text.Text)
-	if err != nil {
-		return nil, false
-	}
-	line = make([]byte, 0, len(id)+len(quoted)+len(r.RawStructuredContent)+128)
+	line = make([]byte, 0, len(id)+2*len(text.Text)+len(r.RawStructuredContent)+128)
 	line = append(append(append(line, `{"jsonrpc":"2.0","id":`...), id...), `,"result":{"content":[{"type":"text","text":`...)
-	line = append(append(append(line, quoted...), `}],"structuredContent":`...), r.RawStructuredContent...)
+	line = append(append(appendQuoted(line, text.Text), `}],"structuredContent":`...), r.RawStructuredContent...)
 	if r.IsError {
 		line = append(line, `,"isError":true`...)
 	}

@@ -15,9 +15,9 @@ type redactors struct {
 }
 
 type redactor struct {
-	texts    []string // every one seen so far, so that what was replaced lately stays hidden; the longest first
-	patterns []string // of all of them, for a secret.Redactor
-	age      age
+	texts  []string // every one seen so far, so that what was replaced lately stays hidden; the longest first
+	stream *secret.Redactor
+	age    age
 }
 
 // Redact replaces the secrets of a profile, those of its login, of its WireGuard peers and of the profiles on the way to it, in a text by
@@ -39,7 +39,7 @@ func (s *Store) Redactor(id string) *secret.Redactor {
 		return nil
 	}
 	defer s.redactors.mu.Unlock()
-	return secret.NewRedactor(r.patterns)
+	return r.stream
 }
 
 // redactor finds what Redact needs, and leaves s.redactors.mu locked; nil, with nothing locked, where there is no such profile.
@@ -92,7 +92,7 @@ func (s *Store) learn(r *redactor, p *Profile) {
 	}
 	if len(r.texts) > known { // the longest first, so that no other cuts a piece out of it
 		slices.SortFunc(r.texts, func(a, b string) int { return len(b) - len(a) })
-		r.patterns = secret.Patterns(r.texts)
+		r.stream = secret.NewRedactor(secret.Patterns(r.texts))
 	}
 }
 

@@ -216,8 +216,20 @@ func capture(r io.Reader, to io.Writer, limit int64) ([]byte, bool) {
 		_, _ = io.Copy(io.Discard, r) // where to gave up
 		return nil, false
 	}
+	room := rooms.Get().(*[roomSize]byte)
+	defer rooms.Put(room)
+	n, err := io.ReadFull(r, room[:min(limit, roomSize)])
+	if err != nil { // all is there
+		return bytes.Clone(room[:n]), false
+	}
 	var kept bytes.Buffer
-	_, _ = kept.ReadFrom(io.LimitReader(r, limit))
+	kept.Write(room[:n])
+	_, _ = kept.ReadFrom(io.LimitReader(r, limit-int64(n)))
 	dropped, _ := io.Copy(io.Discard, r)
 	return kept.Bytes(), dropped > 0
 }
+
+// rooms are for output to arrive in, most of which is short.
+var rooms = sync.Pool{New: func() any { return new([roomSize]byte) }}
+
+const roomSize = 2048
