@@ -163,8 +163,10 @@ func selfTests(t *testing.T, server string, slowdown int) (null, slowed []*trial
 	return null, slowed
 }
 
-// gateOf are the scenarios of a gate: of three gates one has the default three, and the others one, whose slices are three times as long.
-func gateOf(seed int) []string { return [][]string{nil, {"ssh-exec"}, {"tunnel-create"}}[seed%3] }
+// gateOf are the scenarios of a gate: of three gates one has the default three, and the others one, whose slices are somewhat longer than those are then.
+func gateOf(seed int) []string {
+	return [][]string{nil, {"ssh-exec", "--slice", "1s"}, {"tunnel-create", "--slice", "1s"}}[seed%3]
+}
 
 // besideLoad measures a gate of at most 20 pairs without a difference on a machine that has something else to do now and then.
 func besideLoad(t *testing.T, server string, seed int) *trial {
