@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
@@ -157,7 +158,8 @@ func plainAnswer(id json.RawMessage, r *mcp.CallToolResult) (line []byte, ok boo
 	if !ok || text.Annotations != nil || text.Meta != nil {
 		return nil, false
 	}
-	line = make([]byte, 0, len(id)+2*len(text.Text)+len(r.RawStructuredContent)+128)
+	quotes := strings.Count(text.Text, `"`) + strings.Count(text.Text, `\`)
+	line = make([]byte, 0, len(id)+len(text.Text)+quotes+len(r.RawStructuredContent)+128)
 	line = append(append(append(line, `{"jsonrpc":"2.0","id":`...), id...), `,"result":{"content":[{"type":"text","text":`...)
 	line = append(append(appendQuoted(line, text.Text), `}],"structuredContent":`...), r.RawStructuredContent...)
 	if r.IsError {

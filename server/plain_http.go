@@ -17,7 +17,8 @@ type plainHTTP struct {
 	own  ownTools
 	next http.Handler
 
-	running sync.Map // callKey to context.CancelFunc
+	mu      sync.Mutex
+	running map[callKey]context.CancelFunc
 }
 
 // callKey tells calls apart.
@@ -28,7 +29,7 @@ func (h *plainHTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.next.ServeHTTP(w, r)
 		return
 	}
-	body, err := io.ReadAll(r.Body)
+	body, err := bodyOf(r)
 	if err == nil {
 		if call, ok := parsePlainCall(body); ok && h.answer(w, r, &call) {
 			return
@@ -40,6 +41,19 @@ func (h *plainHTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(body), failing{err}), r.Body}
 	h.next.ServeHTTP(w, r)
+}
+
+// usual is the length of a body that is taken at its word.
+const usual = 64 << 10
+
+// bodyOf reads the body of a request, as far as it comes.
+func bodyOf(r *http.Request) ([]byte, error) {
+	if r.ContentLength <= 0 || r.ContentLength > usual {
+		return io.ReadAll(r.Body)
+	}
+	body := make([]byte, r.ContentLength)
+	n, err := io.ReadFull(r.Body, body)
+	return body[:n], err
 }
 
 // failing is a reader that ends with an error; nil is io.EOF.
@@ -68,8 +82,8 @@ func (h *plainHTTP) answer(w http.ResponseWriter, r *http.Request, call *plainCa
 	ctx, cancel := context.WithCancel(httpContext(r.Context(), r))
 	defer cancel()
 	key := callKey{r.Header.Get(mcp.HeaderSessionID), string(call.id)}
-	h.running.Store(key, cancel)
-	defer h.running.Delete(key)
+	h.begin(key, cancel)
+	defer h.end(key)
 	answer, ok := call.answer(ctx, h.own)
 	if !ok {
 		return false
@@ -77,6 +91,21 @@ func (h *plainHTTP) answer(w http.ResponseWriter, r *http.Request, call *plainCa
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(append(answer, '\n'))
 	return true
+}
+
+func (h *plainHTTP) begin(key callKey, cancel context.CancelFunc) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running == nil {
+		h.running = map[callKey]context.CancelFunc{}
+	}
+	h.running[key] = cancel
+}
+
+func (h *plainHTTP) end(key callKey) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.running, key)
 }
 
 // cancel ends the call that a message says is cancelled. Others are mcp-go's, which hears of it as well.
@@ -94,7 +123,9 @@ func (h *plainHTTP) cancel(session string, message []byte) {
 	if json.Unmarshal(message, &m) != nil || m.Method != method {
 		return
 	}
-	if cancel, ok := h.running.Load(callKey{session, string(m.Params.RequestID)}); ok {
-		cancel.(context.CancelFunc)()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if cancel := h.running[callKey{session, string(m.Params.RequestID)}]; cancel != nil {
+		cancel()
 	}
 }

@@ -326,3 +326,16 @@ func BenchmarkDecide(b *testing.B) {
 		p.Decide(exec("echo 'hello' world"))
 	}
 }
+
+// FuzzEscalation holds the search that skips commands which name no escalator against the search itself.
+func FuzzEscalation(f *testing.F) {
+	for _, command := range []string{"ls", "sudo ls", "ls; SUDO x", "/usr/bin/su", "env su", "a=b su", "x$(su)", "run0", "ls -l /susan", "echo doas", "s\\udo", "find . -exec su {} ;", "if su; then ls; fi", ">su ls", "pkexec"} {
+		f.Add(command)
+	}
+	f.Fuzz(func(t *testing.T, command string) {
+		work := maxWork
+		if got, want := escalation(command), within(command, &work); got != want {
+			t.Errorf("%q: %q, and without skipping %q", command, got, want)
+		}
+	})
+}

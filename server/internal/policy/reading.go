@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,6 +142,9 @@ func (ps patterns) among(commands []simple, searched string) string {
 
 // plainText is the command with all quotes gone.
 func (s *simple) plainText() string {
+	if !slices.ContainsFunc(s.args, func(w word) bool { return w.static && w.text != w.source }) {
+		return s.text
+	}
 	words := []string{s.name}
 	for _, w := range s.args {
 		if w.static {

@@ -31,8 +31,15 @@ const maxWork = 1 << 20
 // separators, assignments, redirections and reserved words, in substitutions,
 // behind a path or quotes, and in the arguments of programs that run others.
 func escalation(command string) string {
+	if len(command) <= maxReadable && settled(command) && !namesEscalator(strings.ToLower(command)) {
+		return "" // without quotes, no part of the command becomes a name that is not there as it stands
+	}
 	work := maxWork
 	return within(command, &work)
+}
+
+func namesEscalator(command string) bool {
+	return slices.ContainsFunc(escalators, func(name string) bool { return strings.Contains(command, name) })
 }
 
 // within is escalation as part of a larger work.

@@ -30,7 +30,12 @@ type simple struct {
 }
 
 // full is the text with the redirections behind it.
-func (s *simple) full() string { return strings.TrimSpace(s.text + " " + strings.Join(s.files, " ")) }
+func (s *simple) full() string {
+	if len(s.files) == 0 {
+		return s.text
+	}
+	return strings.TrimSpace(s.text + " " + strings.Join(s.files, " "))
+}
 
 // readLine takes a command line apart as a POSIX shell and as Bash would. It fails where either could not, where the two would not run the
 // same, and where something in it cannot be judged before it runs.
