@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -123,6 +124,7 @@ func (x *execution) start(c Command) error {
 	if err == nil && !ok {
 		err = errRefused
 	}
+	runtime.Gosched() // the command may be over already
 	if err == nil && !x.over() {
 		err = x.sess.CloseWrite() // standard input is empty: a command that reads it must not wait for ever
 	}
