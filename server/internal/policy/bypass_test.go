@@ -34,6 +34,9 @@ var bypasses = []string{
 	"cat < <(reboot)", "ls ${ reboot; }", "ls ${|reboot; }", "ls $(<x;reboot)", "ls $(\nreboot\n)", "ls $( (reboot) )", "ls \\\\$(reboot)", `ls "\\$(reboot)"`,
 	`ls 'a'$(reboot)'b'`, `echo "$(echo ")"; reboot)"`, "echo $(case a in a) reboot;; esac)", "$(reboot)", "`reboot`", "$(echo reboot)", "`echo reboot`", "x=$(reboot)", "x=`reboot` ls",
 	"x=1 y=$(reboot) ls", "ls ~$(reboot)", "ls a[$(reboot)]b",
+	// lines that a backslash joins
+	"echo \"$\\\n(reboot)\"", "echo \"a$\\\n{x:-$(reboot)}\"", "cat <<EOF\n$\\\n(reboot)\nEOF", "ls # x \\\nreboot", "ls #\\\nreboot", "# \\\nreboot", "sh -c 'ls # x \\\nreboot'", "ls \"$(ls # x \\\nreboot\n)\"",
+	"sh -c 'echo \"$\\\n(reboot)\"'", "ls &\\\n& reboot", "ls $\\\n(reboot)", "ls $(\\\nreboot)", "ls \\\\\nreboot", "cat <<\\\nEOF\n$(reboot)\nEOF",
 	// here-documents
 	"cat <<EOF\n$(reboot)\nEOF", "cat <<EOF\n`reboot`\nEOF", "cat <<-EOF\n\t$(reboot)\n\tEOF", "cat <<EOF\nEOF\nreboot", "cat <<'EOF'\nEOF\nreboot",
 	"cat <<EOF\n${x:-$(reboot)}\nEOF", "cat <<<$(reboot)", "cat <<\\EOF\nx\nEOF\nreboot", "cat <<EOF; reboot\nEOF", "cat <<\"E F\"\nE F\nreboot", "cat <<EOF\n\\\\$(reboot)\nEOF",

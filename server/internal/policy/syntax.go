@@ -86,6 +86,20 @@ func readable(line string, depth int) error {
 			return fmt.Errorf("it holds the character %U, which is invisible or read differently by shells", r)
 		}
 	}
+	return continued(line)
+}
+
+// continued refuses lines that a backslash joins where the grammar and shells do not agree on it: within a word or an operator, as in "$\" before
+// "(reboot)", behind a comment, which no backslash prolongs, and in here-documents.
+func continued(line string) error {
+	joined := strings.Count(line, "\\\n")
+	blank := strings.Count(line, " \\\n") + strings.Count(line, "\t\\\n")
+	switch {
+	case joined > blank:
+		return errors.New("a backslash joins two lines within a word; put a blank before it")
+	case joined > 0 && (strings.Contains(line, "#") || strings.Contains(line, "<<")):
+		return errors.New("a backslash joins two lines beside a comment or a here-document; write it without")
+	}
 	return nil
 }
 
