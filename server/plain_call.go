@@ -27,8 +27,8 @@ const maxPlainID = 16
 // parsePlainCall reads a message. ok is false for all that is not a plain call, which is mcp-go's to answer: it knows what else there may be.
 func parsePlainCall(line []byte) (call plainCall, ok bool) {
 	var version, method, params, name, arguments []byte
-	if !json.Valid(line) || !fields(line, field{"jsonrpc", &version}, field{"id", (*[]byte)(&call.id)}, field{"method", &method}, field{"params", &params}) ||
-		!fields(params, field{"name", &name}, field{"arguments", &arguments}) {
+	if !json.Valid(line) || !fields(line, slot{"jsonrpc", &version}, slot{"id", (*[]byte)(&call.id)}, slot{"method", &method}, slot{"params", &params}) ||
+		!fields(params, slot{"name", &name}, slot{"arguments", &arguments}) {
 		return call, false
 	}
 	first := byte('n') // of the id: a string, or a number that mcp-go gives back as it is
@@ -45,16 +45,16 @@ func parsePlainCall(line []byte) (call plainCall, ok bool) {
 	return call, arguments == nil || json.Unmarshal(arguments, &call.arguments) == nil
 }
 
-// field is one that an object may have, and where its value goes.
-type field struct {
+// slot is a field that an object may have, and where its value goes.
+type slot struct {
 	name string
 	at   *[]byte
 }
 
 // fields finds the fields of an object. It is false where there are others, and where one is there twice.
-func fields(object []byte, known ...field) bool {
+func fields(object []byte, known ...slot) bool {
 	return plainjson.Fields(object, func(name, value []byte) bool {
-		i := slices.IndexFunc(known, func(f field) bool { return f.name == string(name) })
+		i := slices.IndexFunc(known, func(f slot) bool { return f.name == string(name) })
 		if i < 0 || *known[i].at != nil {
 			return false
 		}
