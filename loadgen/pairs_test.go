@@ -142,12 +142,44 @@ func TestProbeFindsTheRate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := 100 * float64(max(1, runtime.NumCPU()/2))
-		if s := found[0].Saturation; s < min(390, 0.97*want) || s > 410 || p.Workloads[0].Rate != probeLoad*s || found[0].Noise > 0.01 {
-			t.Errorf("found %+v, rate %v", found[0], p.Workloads[0].Rate)
+		if s := found[0].Saturation; s < 390 || s > 410 || p.Workloads[0].Rate != probeLoad*s || found[0].Noise > 0.01 {
+			t.Errorf("found %+v, rate %v, want what 4 users get out of calls of 10 ms", found[0], p.Workloads[0].Rate)
 		}
 		if len(servers.started) != 1 || servers.started[0].side != "base" {
 			t.Errorf("a probe starts the base alone")
+		}
+	})
+}
+
+// Where one call at a time is all that the base does, more users only wait for each other.
+func TestProbeOfAFullBase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := testPairs(t)
+		turn := make(chan struct{}, 1)
+		var mu sync.Mutex
+		var in, most int
+		d := &fakeDriver{answer: func(ctx context.Context, c Call) (Reply, error) {
+			mu.Lock()
+			in++
+			most = max(most, in)
+			mu.Unlock()
+			turn <- struct{}{}
+			defer func() {
+				<-turn
+				mu.Lock()
+				in--
+				mu.Unlock()
+			}()
+			return takes(10*time.Millisecond)(ctx, c)
+		}}
+		p.Base = d.opener
+		p.Workloads[0].VUs = 64
+		found, err := p.Probe(t.Context())
+		if s := found[0].Saturation; err != nil || s < 95 || s > 105 {
+			t.Errorf("found %+v, %v, want one call every 10 ms", found[0], err)
+		}
+		if users := 2 * max(1, runtime.NumCPU()/2); most > users {
+			t.Errorf("%d users were tried, want at most %d", most, users)
 		}
 	})
 }

@@ -214,9 +214,11 @@ const (
 	probeSlice  = 400 * time.Millisecond
 	probeSlices = 6
 	probeLoad   = 0.4 // of the saturation
+	probeGrowth = 1.9 // by which twice the users have to do more
 )
 
-// Probe finds the rate of each workload: 40 % of what the base sustains in a closed loop of one user for every two CPUs. Server, generator and host
+// Probe finds the rate of each workload: 40 % of what the base sustains in a closed loop of one user for every two CPUs, or of twice as many for as long as
+// these do nearly twice as much: work that waits for a host leaves the CPUs to others. Server, generator and host
 // share the CPUs. At half as much again they are nearly full: p90 is then queueing, four times p50, and differs by 20 % between two slices of the
 // same program, so that no regression of it could be seen. It also measures how much two slices of the same process differ.
 func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
@@ -237,17 +239,28 @@ func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
 }
 
 func (p *Pairs) probe(ctx context.Context, w *Workload, base *side) (Probed, error) {
-	plan := w.closed(probeClosed)
-	plan.Executor.Warmup, plan.Executor.VUs = probeWarmup, min(plan.Executor.VUs, max(1, runtime.NumCPU()/2))
-	r, err := p.run(ctx, plan.between([]*side{base}, 0, p.Seed), []*side{base})
-	if err != nil {
-		return Probed{}, err
-	}
-	found := Probed{Saturation: throughput(r, base.name), NoiseSlice: probeSlice}
-	if found.Saturation == 0 {
-		return found, fmt.Errorf("the base did none of scenario %s: %s", plan.Name, firstError(r))
+	found := Probed{NoiseSlice: probeSlice}
+	for users, most := max(1, runtime.NumCPU()/2), w.vus(); ; users *= 2 {
+		plan := w.closed(probeClosed)
+		plan.Executor.Warmup, plan.Executor.VUs = probeWarmup, min(users, most)
+		r, err := p.run(ctx, plan.between([]*side{base}, 0, p.Seed), []*side{base})
+		if err != nil {
+			return found, err
+		}
+		sustained := throughput(r, base.name)
+		if sustained < probeGrowth*found.Saturation {
+			break
+		}
+		found.Saturation = sustained
+		if found.Saturation == 0 {
+			return found, fmt.Errorf("the base did none of scenario %s: %s", plan.Name, firstError(r))
+		}
+		if 2*users > most {
+			break
+		}
 	}
 	w.Rate = probeLoad * found.Saturation
+	var err error
 	found.Noise, err = p.noise(ctx, w, base)
 	return found, err
 }
