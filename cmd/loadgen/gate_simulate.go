@@ -52,20 +52,14 @@ func (o *gateOptions) synthetic(opts gate.Options) (out []gate.Simulation) {
 	return out
 }
 
-// resampled are null gates from recorded pairs, and for each cell such in which it is worse.
+// resampled are null gates from recorded pairs, and for each cell those with it in which it is worse.
 func (o *gateOptions) resampled(opts gate.Options, gates [][]result.Pair) []gate.Simulation {
-	null := gate.Simulation{Name: "recorded", Gates: o.simulate, Options: opts, Noise: gate.Recorded{Gates: gates}}
+	noise := gate.Record(gates)
+	null := gate.Simulation{Name: "recorded", Gates: o.simulate, Options: opts, Noise: noise}
 	out := []gate.Simulation{null}
-	seen := map[result.Cell]bool{}
-	for _, ps := range gates {
-		for i := range ps {
-			for _, f := range ps[i].Base.Figures {
-				if !seen[f.Cell()] {
-					seen[f.Cell()] = true
-					out = append(out, worsened(null, f.Cell()))
-				}
-			}
-		}
+	for _, c := range noise.Cells() {
+		null.Noise = noise.Of(c)
+		out = append(out, worsened(null, c))
 	}
 	return out
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"strings"
 
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
@@ -173,25 +175,63 @@ func (m *machine) poisson(mean float64) int64 {
 }
 
 // Recorded is noise that was measured: null gates, each a run of pairs whose two sides were the same program. A stream is put together from blocks of
-// consecutive pairs of a gate, so that what makes neighbours alike is kept, and every pair gets a coin of its own for which of its slices is head:
-// as fair for a null pair as the coin that was thrown when it was measured.
+// consecutive pairs of gates with the same cells, so that what makes neighbours alike is kept, and every pair gets a coin of its own for which of its
+// slices is head: as fair for a null pair as the coin that was thrown when it was measured.
 type Recorded struct {
-	Gates [][]result.Pair // none of them empty
-	Block int             // pairs; 0 means 5
+	gates [][]result.Pair
+	alike map[string][]int // gates by their cells
+	kinds []string         // cells of each gate
+}
+
+// recordedBlock is how many consecutive pairs stay together.
+const recordedBlock = 5
+
+// Record makes noise of null gates, of which there has to be one, and none of them empty.
+func Record(gates [][]result.Pair) *Recorded {
+	r := &Recorded{gates: gates, alike: map[string][]int{}}
+	for i, ps := range gates {
+		kind := fmt.Sprint(slices.SortedFunc(slices.Values(cellsOf(ps)), func(a, b result.Cell) int { return strings.Compare(a.String(), b.String()) }))
+		r.kinds = append(r.kinds, kind)
+		r.alike[kind] = append(r.alike[kind], i)
+	}
+	return r
+}
+
+// cellsOf are all cells of a gate, in the order in which they come.
+func cellsOf(ps []result.Pair) (out []result.Cell) {
+	for i := range ps {
+		for _, f := range ps[i].Base.Figures {
+			if !slices.Contains(out, f.Cell()) {
+				out = append(out, f.Cell())
+			}
+		}
+	}
+	return out
+}
+
+// Cells are those that any of the gates measured.
+func (r *Recorded) Cells() []result.Cell { return cellsOf(slices.Concat(r.gates...)) }
+
+// Of is the noise of those gates alone that measured a cell, one of Cells.
+func (r *Recorded) Of(c result.Cell) *Recorded {
+	var of [][]result.Pair
+	for _, ps := range r.gates {
+		if slices.Contains(cellsOf(ps), c) {
+			of = append(of, ps)
+		}
+	}
+	return Record(of)
 }
 
 // Stream is of Source.
-func (r Recorded) Stream(chance *rand.Rand) func() result.Pair {
-	block := r.Block
-	if block == 0 {
-		block = 5
-	}
+func (r *Recorded) Stream(chance *rand.Rand) func() result.Pair {
+	alike := r.alike[r.kinds[chance.IntN(len(r.gates))]]
 	var from []result.Pair
 	at, left, index := 0, 0, 0
 	return func() result.Pair {
 		if left == 0 || at == len(from) {
-			from = r.Gates[chance.IntN(len(r.Gates))]
-			at, left = chance.IntN(max(1, len(from)-block+1)), block
+			from = r.gates[alike[chance.IntN(len(alike))]]
+			at, left = chance.IntN(max(1, len(from)-recordedBlock+1)), recordedBlock
 		}
 		p := from[at]
 		at, left, index = at+1, left-1, index+1

@@ -121,7 +121,7 @@ func TestRecorded(t *testing.T) {
 		gate[i].Base.Figures[0].Value = float64(100 + i)
 		gate[i].Head.Figures[0].Value = float64(200 + i)
 	}
-	next := Recorded{Gates: [][]result.Pair{gate}, Block: 4}.Stream(rand.New(rand.NewPCG(1, 2)))
+	next := Record([][]result.Pair{gate}).Stream(rand.New(rand.NewPCG(1, 2)))
 	heads, before := 0, 0
 	for i := range 4000 {
 		p := next()
@@ -130,7 +130,7 @@ func TestRecorded(t *testing.T) {
 			heads++
 			b, h = h, b
 		}
-		if p.Index != i+1 || h != b+100 || i%4 != 0 && b != before+1 {
+		if p.Index != i+1 || h != b+100 || i%recordedBlock != 0 && b != before+1 {
 			t.Fatalf("pair %d: index %d, %d and %d after %d", i+1, p.Index, b, h, before)
 		}
 		before = b
@@ -138,9 +138,43 @@ func TestRecorded(t *testing.T) {
 	if _, low, high := (&Rates{Gates: 4000}).Share(heads); low > 0.5 || high < 0.5 {
 		t.Errorf("%d of 4000 pairs changed sides", heads)
 	}
-	r := simulated(t, Simulation{Gates: 50, Options: Options{Flips: 1 << 12}, Noise: Recorded{Gates: [][]result.Pair{pairs(20, 0.02, nil, 0)}}})
+	r := simulated(t, Simulation{Gates: 50, Options: Options{Flips: 1 << 12}, Noise: Record([][]result.Pair{pairs(20, 0.02, nil, 0)})})
 	if r.Verdicts[result.GateRegressed] > 2 {
 		t.Errorf("%v", r.Verdicts)
+	}
+}
+
+// Gates of other cells are not mixed, and those of a cell can be had alone.
+func TestRecordedCells(t *testing.T) {
+	rename := func(ps []result.Pair, scenario string) []result.Pair {
+		for i := range ps {
+			ps[i].Base.Figures[0].Scenario, ps[i].Head.Figures[0].Scenario = scenario, scenario
+		}
+		return ps
+	}
+	r := Record([][]result.Pair{pairs(12, 0.02, nil, 0), rename(pairs(12, 0.02, nil, 0), "another"), pairs(12, 0.02, nil, 0)})
+	seen := map[string]int{}
+	for i := range 40 {
+		next := r.Stream(rand.New(rand.NewPCG(uint64(i), 2)))
+		first := next().Base.Figures[0].Scenario
+		seen[first]++
+		for range 30 {
+			if s := next().Base.Figures[0].Scenario; s != first {
+				t.Fatalf("a gate of %s has a pair of %s", first, s)
+			}
+		}
+	}
+	if len(seen) != 2 || seen["another"] < 5 || seen["another"] > 25 {
+		t.Errorf("a third of the gates is of the other scenario, not %v", seen)
+	}
+	var other result.Cell
+	for _, c := range r.Cells() {
+		if c.Scenario == "another" {
+			other = c
+		}
+	}
+	if of := r.Of(other); len(of.gates) != 1 || of.gates[0][0].Base.Figures[0].Scenario != "another" {
+		t.Errorf("%d gates have %s, not the one", len(of.gates), other)
 	}
 }
 
