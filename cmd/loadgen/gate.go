@@ -38,6 +38,7 @@ type gateOptions struct {
 	selfTest               bool
 	selfGates              int
 	selfSlowdown           float64 // percent
+	selfSlowest            float64 // percent
 	simulate               int
 	command                string // that runs the same again
 	changed                func(flag string) bool
@@ -99,6 +100,7 @@ func (o *gateOptions) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.selfTest, "self-test", false, "measure how often the gate alarms without cause and with one, on this machine")
 	f.IntVar(&o.selfGates, "self-test-gates", 3, "gates of each kind in a self-test; each takes one to five minutes")
 	f.Float64Var(&o.selfSlowdown, "self-test-slowdown", 10, "`PERCENT` by which calls are slowed in half of a self-test's gates")
+	f.Float64Var(&o.selfSlowest, "self-test-slowest", 100, "`PERCENT` of calls that a self-test slows, those that take longest: 5 makes only the tail worse")
 	f.IntVar(&o.simulate, "simulate", 0, "instead of measuring, simulate `N` gates of each kind: on the null pairs in --base FILE, and without it on noise that is made up")
 }
 
@@ -124,7 +126,7 @@ func (o *gateOptions) check(args []string) error {
 	if o.simulate < 0 {
 		return usage("--simulate %d is out of range: give the number of gates, above 0", o.simulate)
 	}
-	for _, flag := range []string{"self-test-gates", "self-test-slowdown"} {
+	for _, flag := range []string{"self-test-gates", "self-test-slowdown", "self-test-slowest"} {
 		if o.changed(flag) && !o.selfTest {
 			return usage("--%s goes with --self-test: add it, or drop the flag", flag)
 		}
@@ -177,6 +179,8 @@ func (o *gateOptions) checkTests(args []string) error {
 		return usage("--self-test-gates %d is out of range: give 1 to 1000", o.selfGates)
 	case o.selfTest && !(o.selfSlowdown > 0 && o.selfSlowdown <= 1000):
 		return usage("--self-test-slowdown %g is out of range: give percent, above 0 and at most 1000", o.selfSlowdown)
+	case o.selfTest && !(o.selfSlowest > 0 && o.selfSlowest <= 100):
+		return usage("--self-test-slowest %g is out of range: give percent, above 0 and at most 100", o.selfSlowest)
 	}
 	return nil
 }

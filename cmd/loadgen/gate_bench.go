@@ -24,7 +24,7 @@ type bench struct {
 	faults   map[string]*faults // by scenario, for both sides
 	process  serverProcess
 	plans    []*loadgen.Plan
-	slowdown float64 // share by which head is slowed, in a self-test
+	injected slowdown // into head, in a self-test
 }
 
 // competitor is one side: a program and its configuration file.
@@ -198,8 +198,8 @@ func (b *bench) pairs(base, head competitor, seed uint64) (*loadgen.Pairs, error
 	if p.Head, err = b.opener(head); err != nil {
 		return nil, err
 	}
-	if b.slowdown > 0 {
-		p.Head = slow(p.Head, b.slowdown)
+	if b.injected.share > 0 {
+		p.Head = slow(p.Head, b.injected)
 	}
 	p.Control = p.Base // its arm starts the no-op server instead
 	for _, plan := range b.plans {

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +38,8 @@ func (s answeringSession) Call(ctx context.Context, _ loadgen.Call) (loadgen.Rep
 
 func slowedSessionOf(t *testing.T, d time.Duration, share float64) loadgen.Session {
 	t.Helper()
-	driver, err := slow(func(context.Context, loadgen.Arm) (loadgen.Driver, error) { return answering{d: d}, nil }, share)(t.Context(), loadgen.Arm{})
+	open := func(context.Context, loadgen.Arm) (loadgen.Driver, error) { return answering{d: d}, nil }
+	driver, err := slow(open, slowdown{share: share})(t.Context(), loadgen.Arm{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +65,49 @@ func TestSlowedCallsTakeLonger(t *testing.T) {
 	cancel()
 	if _, err := slowedSessionOf(t, 5*time.Millisecond, 1e6).Call(ctx, loadgen.Call{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a call that is given up: %v", err)
+	}
+}
+
+// Of calls whose time is log-normal the slowest twentieth is found, nearly all of the slowest hundredth among it, and anew when the machine is slower.
+func TestTailOfCalls(t *testing.T) {
+	tail := &tail{share: 0.05, start: map[string]float64{}}
+	chance := rand.New(rand.NewPCG(1, 2))
+	for _, median := range []time.Duration{time.Millisecond, 3 * time.Millisecond} {
+		const calls, learn = 20_000, 2_000
+		var n, slowest, missed int
+		for i := range calls {
+			z := chance.NormFloat64()
+			in := tail.has("ssh_exec", time.Duration(float64(median)*math.Exp(z/4)))
+			tail.has("sftp_transfer", time.Second) // another tool's times are its own
+			if i < learn {
+				continue
+			}
+			if in {
+				n++
+			}
+			if z > 2.326 {
+				slowest++
+				if !in {
+					missed++
+				}
+			}
+		}
+		if share := float64(n) / (calls - learn); share < 0.045 || share > 0.055 {
+			t.Errorf("median %v: %.1f %% of calls are among the slowest 5 %%", median, 100*share)
+		}
+		if slowest < 100 || missed > slowest/50 {
+			t.Errorf("median %v: %d of the %d slowest calls were missed", median, missed, slowest)
+		}
+	}
+}
+
+func TestNamesOfSlowdowns(t *testing.T) {
+	for want, by := range map[string]slowdown{
+		"no difference": {}, "calls 5 % slower": {share: 0.05}, "slowest 5 % of calls 10 % slower": {share: 0.1, slowest: 0.05},
+	} {
+		if got := kindOf(by).name; got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
 	}
 }
 
@@ -91,7 +137,7 @@ func TestSelfTestIsJudged(t *testing.T) {
 		{"a slowdown that passes", trials(equivalent), trials(equivalent), exitMissed},
 		{"nothing found", trials(equivalent), trials(inconclusive), exitInconclusive},
 	} {
-		err := judgeSelfTest([]*kindOfGate{{name: "null", gates: tt.null}, {name: "slowed", slowdown: 0.1, gates: tt.slowed}}, 0.005)
+		err := judgeSelfTest([]*kindOfGate{{name: "null", gates: tt.null}, {injected: slowdown{share: 0.1}, gates: tt.slowed}}, 0.005)
 		var exit *exitError
 		code := exitHeld
 		if errors.As(err, &exit) {
