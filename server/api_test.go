@@ -33,7 +33,7 @@ var codeMeanings = map[Code]struct {
 	CodeAuthorizationFailed:  {false, "the host denied access"},
 	CodeInvalidParameters:    {true, "a parameter is missing, unknown, of the wrong type or out of range, or names what is not there"},
 	CodeLimitExceeded:        {false, "too much is going on, memory is short, or no space is left where a file was to go; nothing was run, or, of a directory, the message says how much was; `retry_after_s` says when to try again where that is known"},
-	CodeTimeout:              {false, "the time of the call ran out; a command was sent TERM, then KILL"},
+	CodeTimeout:              {false, "the time of the call ran out; a command was sent TERM, then KILL, and the message says where something that it started may run on"},
 	CodeHostKeyMismatch:      {false, "the host shows another key than the expected one, or none is known; no work was begun"},
 	CodeConnectionFailed:     {false, "the host was not reached, or broke off before any work was begun; trying again is safe"},
 	CodeOutcomeUnknown:       {false, "the connection ended under the work, which may or may not have been done; it is never done twice"},

@@ -93,7 +93,8 @@ func upSum(t *testing.T, session *mcp.ClientSession, s *sshd) string {
 	return e.Data.Checksum
 }
 
-// TestRealCancel makes 300 calls, cancels a third, and looks for processes left on the host.
+// TestRealCancel makes 300 calls, cancels a third, and looks for processes left on the host. Their shells start nothing of their own, as a signal may come
+// to a shell alone while it does (see remote.Exec); TestRealCancelOfMore has one that does.
 func TestRealCancel(t *testing.T) {
 	s := startSSHD(t)
 	session := s.session(t)
@@ -111,7 +112,7 @@ func TestRealCancel(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*time.Millisecond)
 			defer cancel()
-			call[server.ExecData](ctx, t, session, "ssh_exec", map[string]any{"profile_id": "real", "command": "sleep 4711; echo done"})
+			call[server.ExecData](ctx, t, session, "ssh_exec", map[string]any{"profile_id": "real", "command": "exec sleep 4711"})
 		})
 	}
 	wg.Wait()
@@ -127,6 +128,36 @@ func TestRealCancel(t *testing.T) {
 	if e := exec1(t, session, "real", "echo next"); e.Data == nil || e.Data.Stdout != "next\n" {
 		t.Errorf("the next call: %+v", e)
 	}
+}
+
+// TestRealCancelOfMore cancels commands that have started others. Those end too, unless they have left the shell's process group, which the error says.
+func TestRealCancelOfMore(t *testing.T) {
+	s := startSSHD(t)
+	session := s.session(t)
+	for _, tc := range []struct {
+		command, started string
+		left             bool
+	}{
+		{"sleep 4715; echo done", "^sleep 4715", false},
+		{"sleep 4716 | cat; echo done", "^sleep 4716", false},
+		{"setsid sleep 4717 & wait; echo done", "^sleep 4717", true},
+	} {
+		begun := call[server.ExecData](t.Context(), t, session, "ssh_exec", map[string]any{"profile_id": "real", "command": tc.command, "background": true})
+		if begun.Data == nil {
+			t.Fatalf("%q: %+v", tc.command, begun)
+		}
+		for running(t, tc.started) == "" {
+			time.Sleep(10 * time.Millisecond)
+		}
+		ended := call[server.JobCancelData](t.Context(), t, session, "job_cancel", map[string]any{"job_id": begun.Data.JobID})
+		if ended.Data == nil || ended.Data.State != "cancelled" || ended.Data.Signal != "TERM" || strings.Contains(ended.Data.Error, "may run on") != tc.left {
+			t.Errorf("%q: %+v", tc.command, ended.Data)
+		}
+		if left := running(t, tc.started); (left != "") != tc.left {
+			t.Errorf("%q left %q running", tc.command, left)
+		}
+	}
+	killUser()
 }
 
 // TestRealSessionLimit has 40 callers at once on a host that admits two sessions a connection.

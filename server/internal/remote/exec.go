@@ -75,6 +75,7 @@ type execution struct {
 	ended    chan struct{} // closed when the host has closed the channel
 	startErr error         // the request was refused or could not be sent
 	exited   bool          // an exit status or signal arrived
+	givenUp  bool          // the host had not closed the channel when its time after the signals was over
 	code     int
 	signal   string
 }
@@ -175,7 +176,9 @@ func (x *execution) watch() {
 	}
 }
 
-// interrupt stops the command and closes the channel, so that run returns.
+// interrupt stops the command and closes the channel, so that run returns. A host signals the command's process group, and can no longer do so when the
+// login shell has ended: what has left the group runs on. So does what a shell begins while it holds signals back, as dash 0.5.12 does around vfork, since
+// the signal then comes to the shell alone.
 func (x *execution) interrupt() {
 	for _, sig := range []string{"TERM", "KILL"} {
 		if _, err := x.sess.SendRequest("signal", false, ssh.Marshal(struct{ Signal string }{sig})); err != nil {
@@ -189,6 +192,7 @@ func (x *execution) interrupt() {
 		case <-t.C:
 		}
 	}
+	x.givenUp = true
 	x.sess.Channel.Close()
 }
 
@@ -196,6 +200,9 @@ func (x *execution) interrupt() {
 func (x *execution) verdict(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil && !(x.exited && x.signal == ""):
+		if x.exited && x.givenUp {
+			return &Error{Kind: Stopped, Err: fmt.Errorf("the command was stopped by SIG%s, but something that it started holds its output open, and may run on: %w", x.signal, context.Cause(ctx))}
+		}
 		if x.exited {
 			return &Error{Kind: Stopped, Err: fmt.Errorf("the command was stopped by SIG%s: %w", x.signal, context.Cause(ctx))}
 		}
