@@ -38,7 +38,8 @@ func formOf(expr string) (f form) {
 	f.lines = holds(re, func(r *syntax.Regexp) bool { return r.Op == syntax.OpBeginLine || r.Op == syntax.OpEndLine })
 	f.quotes = holds(re, quotes)
 	f.parts = needed(re)
-	if re.Op == syntax.OpConcat && len(re.Sub) == 3 && f.closed && re.Sub[1].Op == syntax.OpLiteral && re.Sub[1].Flags&syntax.FoldCase == 0 {
+	if re.Op == syntax.OpConcat && len(re.Sub) == 3 && re.Sub[0].Op == syntax.OpBeginText && re.Sub[2].Op == syntax.OpEndText &&
+		re.Sub[1].Op == syntax.OpLiteral && re.Sub[1].Flags&syntax.FoldCase == 0 {
 		f.exact = string(re.Sub[1].Rune)
 	}
 	if begins && holds(re, func(r *syntax.Regexp) bool { return r.Op == syntax.OpWordBoundary }) {

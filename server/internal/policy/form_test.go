@@ -131,6 +131,16 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestExactIsAllOfThePattern wants no command admitted that is only the beginning of what a pattern spells out.
+func TestExactIsAllOfThePattern(t *testing.T) {
+	p := compile(t, Rules{CommandAllowlist: []string{`^reboot( --help$)`, `^date$`, `^halt(?: --help$| --version$)`}})
+	for command, want := range map[string]bool{"reboot": false, "reboot --help": true, "date": true, "date -u": false, "halt": false, "halt --version": true} {
+		if got := p.Decide(exec(command)); got.Allowed != want {
+			t.Errorf("%q: %+v", command, got)
+		}
+	}
+}
+
 // FuzzForm looks for a pattern whose form is wrong: one that admits nothing more with \b at names' ends, and an exact one that is a text.
 func FuzzForm(f *testing.F) {
 	for _, s := range []string{`^ls\b`, `^a$`, `^(a|b-c)\b.*$`, `(?i)^x[a-z./]+\b`, `^a(b|c)*\b$`, `^\Qa.b\E\b`, `^[^a]\b`, `^a{2,3}\b-`} {
