@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/strictyaml"
 )
 
 // envPrefix begins the names of the variables that configure the gateway. Others with it are mistakes.
@@ -66,10 +66,9 @@ func (c *Config) file(name string) error {
 	if len(strings.TrimSpace(string(data))) == 0 {
 		return nil
 	}
-	err = yaml.UnmarshalWithOptions(data, c, yaml.Strict())
-	if y, ok := errors.AsType[yaml.Error](err); ok {
-		at := y.GetToken().Position
-		return fmt.Errorf("%s:%d:%d: %s; the keys are %s", name, at.Line, at.Column, y.GetMessage(), strings.Join(keys(), ", "))
+	err = strictyaml.Decode(data, c)
+	if p, ok := errors.AsType[*strictyaml.Problem](err); ok {
+		return fmt.Errorf("%s:%d:%d: %s; the keys are %s", name, p.Line, p.Column, p.Message, strings.Join(keys(), ", "))
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

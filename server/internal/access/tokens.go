@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/openaccess-mcp/openaccess-mcp/server/internal/strictyaml"
 )
 
 // Token is one entry of a file of tokens. The token itself is nowhere: it is random, 256 bits of it, so its SHA-256 gives nobody a way back.
@@ -107,12 +109,8 @@ func parseTokens(data []byte) (map[[sha256.Size]byte]*Token, error) {
 	var doc struct {
 		Tokens []Token `yaml:"tokens"`
 	}
-	if err := yaml.UnmarshalWithOptions(data, &doc, yaml.Strict()); err != nil {
-		if y, ok := errors.AsType[yaml.Error](err); ok {
-			at := y.GetToken().Position
-			return nil, fmt.Errorf("line %d: %s; the keys of a token are name, sha256, expires, profiles, tools and roles", at.Line, y.GetMessage())
-		}
-		return nil, err
+	if err := strictyaml.Decode(data, &doc); err != nil {
+		return nil, fmt.Errorf("%w; the keys of a token are name, sha256, expires, profiles, tools and roles", err)
 	}
 	known, names := map[[sha256.Size]byte]*Token{}, map[string]bool{}
 	for i := range doc.Tokens {
