@@ -33,10 +33,20 @@ func readServerConfig(file string) (serverConfig, error) {
 		return serverConfig{}, fmt.Errorf("--server-config: %w", err)
 	}
 	c := serverConfig{file: abs}
-	if err := yaml.Unmarshal(data, &c.values); err != nil {
+	if err := readYAML(data, &c.values); err != nil {
 		return serverConfig{}, fmt.Errorf("--server-config: %s: write keys and values in YAML", yamlProblem(file, err))
 	}
 	return c, nil
+}
+
+// readYAML reads data into what to points to. The library panics at a list that is a tag without a value; that is an error here.
+func readYAML(data []byte, to any) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New("this YAML cannot be read; look for a tag, a word that begins with an exclamation mark, in place of a value")
+		}
+	}()
+	return yaml.Unmarshal(data, to)
 }
 
 // yamlProblem puts a YAML error on one line, with its place in the file.

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/goccy/go-yaml"
 )
 
 // target is what the server works on.
@@ -143,7 +141,7 @@ func readProfile(file string) (hostProfile, error) {
 	if err != nil {
 		return p, fmt.Errorf("cannot read %s: %v", file, unwrapped(err))
 	}
-	if err := yaml.Unmarshal(data, &p); err != nil {
+	if err := readYAML(data, &p); err != nil {
 		return p, fmt.Errorf("%s: mend the profile", yamlProblem(file, err))
 	}
 	if p.ID == "" {

@@ -149,6 +149,19 @@ func TestVerdictTakesTheFirstThatApplies(t *testing.T) {
 	}
 }
 
+// TestReadProfileNamesTheFile gives profiles that are no YAML, the last of which the library panics at.
+func TestReadProfileNamesTheFile(t *testing.T) {
+	for _, text := range []string{"id: [", "vpn:\n  peers: x\n", "vpn:\n  peers:\n   ! "} {
+		file := filepath.Join(t.TempDir(), "p.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readProfile(file); err == nil || !strings.Contains(err.Error(), file) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 // TestIsolatedFakeHostDiesWithItsParent closes the only thing that binds the two: the standard input.
 func TestIsolatedFakeHostDiesWithItsParent(t *testing.T) {
 	dir := t.TempDir()
