@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"gonum.org/v1/gonum/stat/distuv"
-
 	"github.com/openaccess-mcp/openaccess-mcp/reports/result"
 )
 
@@ -93,17 +91,15 @@ func TestProofGateBesideLoad(t *testing.T) {
 	keepNull(t, "gate-loaded", thirties...)
 }
 
-// keepNull keeps what became of gates without a difference, and their pairs, for simulated gates to be made of. A gate may raise a false alarm with a chance
-// of 0.5 %; there may be as many as come by chance in one of a hundred such proofs: one of 30, two of 60.
+// keepNull keeps what became of gates without a difference, none of which may raise an alarm, and their pairs, for simulated gates to be made of.
 func keepNull(t *testing.T, name string, kinds ...*kindOfGate) {
 	t.Helper()
 	all := &kindOfGate{}
 	for _, k := range kinds {
 		all.gates = append(all.gates, k.gates...)
 	}
-	alarms := all.count(result.GateRegressed)
-	if more := (distuv.Binomial{N: float64(len(all.gates)), P: 0.005}).Survival(float64(alarms) - 1); more < 0.01 {
-		t.Errorf("%d of %d gates raised a false alarm", alarms, len(all.gates))
+	if n := all.count(result.GateRegressed); n > 0 {
+		t.Errorf("%d of %d gates raised a false alarm", n, len(all.gates))
 	}
 	var text, pairs bytes.Buffer
 	writeVerdicts(&text, kinds)
