@@ -35,7 +35,7 @@ type Workload struct {
 	Rate   float64       // arrivals per second
 	Slice  time.Duration // measured time
 	Warmup time.Duration // before it, not measured
-	Burst  time.Duration // after it: as fast as the server goes, for Slice.Saturation; 0 leaves that out
+	Burst  time.Duration // after it: as fast as the server goes, in turns of 100 ms, for Slice.Saturation; 0 leaves that out
 	VUs    int           // of the burst
 }
 
@@ -139,7 +139,7 @@ func (p *Pairs) both(ctx context.Context, pair *Pair, w *Workload, base, head *s
 		return nil
 	}
 	plan = w.closed(w.Burst)
-	if r, err = p.run(ctx, plan.between(sides, w.Burst/2, pair.Seed), sides); err != nil {
+	if r, err = p.run(ctx, plan.between(sides, turnTime, pair.Seed), sides); err != nil {
 		return err
 	}
 	toBase.Saturation, toHead.Saturation = throughput(r, base.name), throughput(r, head.name)

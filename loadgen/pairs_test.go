@@ -25,6 +25,7 @@ type pairedServer struct {
 	side  string
 	texts []string
 	first time.Time
+	last  time.Time
 }
 
 // opener starts servers whose calls take d.
@@ -37,6 +38,7 @@ func (p *pairedServers) opener(side string, d time.Duration) Opener {
 			if s.first.IsZero() {
 				s.first = time.Now()
 			}
+			s.last = time.Now()
 			s.texts = append(s.texts, fmt.Sprint(c.Args["text"]))
 			if p.busy[s]++; len(p.busy) > 1 {
 				p.t.Error("two servers are loaded at once")
@@ -92,6 +94,9 @@ func TestPairsMeasureBothSides(t *testing.T) {
 			}
 			if head.first.Before(base.first) != pair.HeadFirst {
 				t.Errorf("pair %d: head first %v, and the calls came the other way", i, pair.HeadFirst)
+			}
+			if head.last.After(base.last) != pair.HeadFirst {
+				t.Errorf("pair %d: the burst did not come back to the side that it began with", i)
 			}
 			if n := min(len(base.texts), len(head.texts)); n < 220 || !slices.Equal(base.texts[:220], head.texts[:220]) {
 				t.Errorf("pair %d: the sides got %d and %d calls, and not the same", i, len(base.texts), len(head.texts))

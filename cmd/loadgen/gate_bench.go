@@ -214,7 +214,7 @@ func (b *bench) before(plan *loadgen.Plan) error { return b.target.apply(b.fault
 // Times of a gate. A pair takes about pairTime for three scenarios, so that ten are done in two minutes and forty in five, the probe included.
 const (
 	sliceWarmup   = 100 * time.Millisecond
-	sliceBurst    = 100 * time.Millisecond
+	sliceBurst    = 200 * time.Millisecond // two turns, to and fro
 	sliceLoss     = 100 * time.Millisecond // starting, draining and cleaning up around a slice
 	shortestSlice = 400 * time.Millisecond
 	longestSlice  = 3 * time.Second

@@ -74,40 +74,34 @@ func TestProofGateNull(t *testing.T) {
 	keepNull(t, "gate-quiet", quiet)
 }
 
-// TestProofGateBesideLoad measures gates without any difference beside a load that comes and goes: one in CI, twice thirty whole.
+// TestProofGateBesideLoad measures gates without any difference beside a load that comes and goes: one in CI, thirty whole.
 func TestProofGateBesideLoad(t *testing.T) {
 	server := program(t, "openaccess-mcp")
 	if !whole() {
-		defer comeAndGo(t, 1)()
+		defer comeAndGo(t)()
 		noAlarm(t, server)
 		return
 	}
-	thirties := []*kindOfGate{{name: "beside a load, first 30"}, {name: "beside a load, second 30"}}
-	for i, k := range thirties {
-		for seed := range 30 {
-			k.gates = append(k.gates, besideLoad(t, server, 30*i+seed+1))
-		}
+	loaded := &kindOfGate{name: "beside a load"}
+	for seed := range 30 {
+		loaded.gates = append(loaded.gates, besideLoad(t, server, seed+1))
 	}
-	keepNull(t, "gate-loaded", thirties...)
+	keepNull(t, "gate-loaded", loaded)
 }
 
 // keepNull keeps what became of gates without a difference, none of which may raise an alarm, and their pairs, for simulated gates to be made of.
-func keepNull(t *testing.T, name string, kinds ...*kindOfGate) {
+func keepNull(t *testing.T, name string, kind *kindOfGate) {
 	t.Helper()
-	all := &kindOfGate{}
-	for _, k := range kinds {
-		all.gates = append(all.gates, k.gates...)
-	}
-	if n := all.count(result.GateRegressed); n > 0 {
-		t.Errorf("%d of %d gates raised a false alarm", n, len(all.gates))
+	if n := kind.count(result.GateRegressed); n > 0 {
+		t.Errorf("%d of %d gates raised a false alarm", n, len(kind.gates))
 	}
 	var text, pairs bytes.Buffer
-	writeVerdicts(&text, kinds)
+	writeVerdicts(&text, []*kindOfGate{kind})
 	fmt.Fprintln(&text)
-	writeNoise(&text, all.gates)
+	writeNoise(&text, kind.gates)
 	keep(t, name+".txt", text.String())
 	var gates [][]result.Pair
-	for _, g := range all.gates {
+	for _, g := range kind.gates {
 		gates = append(gates, g.gate.Pairs)
 	}
 	if err := result.WritePairs(&pairs, gates); err != nil {
@@ -235,7 +229,7 @@ func besideLoad(t *testing.T, server string, seed int) *trial {
 		args = threeScenarios(seed)
 	}
 	return kept(t, fmt.Sprintf("beside-load-%02d.json", seed), func() []testedGate {
-		defer comeAndGo(t, uint64(seed))()
+		defer comeAndGo(t)()
 		d := gateProof(t, append([]string{"--base", server, "--head", server, "--seed", fmt.Sprint(seed), "--pairs", "20"}, args...)...)
 		return []testedGate{{Started: d.Run.Started, ElapsedS: d.Run.DurationS, Gate: *d.Gate}}
 	})[0].trial()
@@ -273,7 +267,7 @@ func kept(t *testing.T, name string, measure func() []testedGate) (gates []teste
 }
 
 // comeAndGo keeps one CPU busy for one to eight seconds, then rests as long or as short, and so on until stop is called.
-func comeAndGo(t *testing.T, seed uint64) (stop func()) {
+func comeAndGo(t *testing.T) (stop func()) {
 	t.Helper()
 	busy := exec.Command("sh", "-c", "while :; do :; done")
 	if err := busy.Start(); err != nil {
@@ -282,7 +276,6 @@ func comeAndGo(t *testing.T, seed uint64) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		chance := rand.New(rand.NewPCG(seed, 0))
 		for on := true; ; on = !on {
 			signal := syscall.SIGSTOP
 			if on {
@@ -292,7 +285,7 @@ func comeAndGo(t *testing.T, seed uint64) (stop func()) {
 			select {
 			case <-quit:
 				return
-			case <-time.After(time.Second + time.Duration(chance.Int64N(int64(7*time.Second)))):
+			case <-time.After(time.Second + time.Duration(rand.Int64N(int64(7*time.Second)))):
 			}
 		}
 	}()
