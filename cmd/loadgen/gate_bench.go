@@ -211,14 +211,15 @@ func (b *bench) pairs(base, head competitor, seed uint64) (*loadgen.Pairs, error
 // before sets the fake host's faults for a run.
 func (b *bench) before(plan *loadgen.Plan) error { return b.target.apply(b.faults[plan.Name]) }
 
-// Times of a gate. A pair takes about pairTime for three scenarios, so that ten are done in two minutes and forty in five, the probe included.
+// Times of a gate. A pair takes about pairTime for three scenarios, so that ten are done in two minutes and forty in five, the probe and a pair or two
+// that the control excludes included.
 const (
 	sliceWarmup   = 100 * time.Millisecond
 	sliceBurst    = 200 * time.Millisecond // two turns, to and fro
 	sliceLoss     = 100 * time.Millisecond // starting, draining and cleaning up around a slice
 	shortestSlice = 400 * time.Millisecond
 	longestSlice  = 3 * time.Second
-	pairTime      = 6900 * time.Millisecond
+	pairTime      = 6700 * time.Millisecond
 	pairLoss      = 1000 * time.Millisecond // processes that start and end, and the control arm
 	pairScenarios = 3
 	wantedNoise   = 0.03 // standard deviation of ln of the ratio of p50 within a pair

@@ -25,8 +25,11 @@ func count(claimed, short int) int {
 	return short
 }
 
-// recordedQuiet are null pairs that were measured live, on a machine that did nothing else.
-const recordedQuiet = "gate-quiet-pairs.jsonl"
+// Null pairs that were measured live: on a machine that did nothing else, and beside a load that came and went.
+const (
+	recordedQuiet  = "gate-quiet-pairs.jsonl"
+	recordedLoaded = "gate-loaded-pairs.jsonl"
+)
 
 // recorded reads such pairs, of those gates that are wanted.
 func recorded(t *testing.T, name string, wanted func(cells []result.Cell) bool) *Recorded {
@@ -61,7 +64,7 @@ func noises(t *testing.T) (out []noise) {
 	for _, k := range Kinds {
 		out = append(out, noise{string(k), Synthetic{Kind: k}})
 	}
-	return append(out, noise{"recorded", recorded(t, recordedQuiet, anyGate)})
+	return append(out, noise{"recorded", recorded(t, recordedQuiet, anyGate)}, noise{"recorded beside a load", recorded(t, recordedLoaded, anyGate)})
 }
 
 // TestProofGateSimulation measures how often the gate is wrong: false alarms on null gates of every kind of noise, and injected slowdowns that are
