@@ -49,11 +49,11 @@ fuzz: ## run every fuzz target FUZZTIME times (20000x); by count, as Go before 1
 check: lint race ## what CI runs: lint and the tests under the race detector (needs a C compiler)
 
 .PHONY: proof
-proof: build ## measure what the documents claim, whole; needs root, OpenSSH and rsync; output goes to docs/proof/
+proof: build ## measure what the documents claim, whole, in some hours; needs root, OpenSSH and rsync; output goes to docs/proof/
 	mkdir -p docs/proof
 	$(BIN)/loadgen run ssh-exec-64 ssh-exec-1 --server $(BIN)/openaccess-mcp --isolate --quiet --duration 30s | sed -n '/^Cells/,$$p' > docs/proof/limits.txt
 	$(BIN)/loadgen run vpn-toggle tunnel-create rsync-100 --server $(BIN)/openaccess-mcp --isolate --quiet --duration 30s | sed -n '/^Targets/,$$p' > docs/proof/rows.txt
-	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -tags proof -count=1 -timeout 90m -p 1 -run '^TestProof' $(PKGS)
+	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -tags proof -count=1 -timeout 12h -p 1 -run '^TestProof' $(PKGS)
 	PROOF=whole PROOF_DIR=$(CURDIR)/docs/proof $(GO) test -race -count=1 -timeout 60m -run 'TestChaos|TestPoolAgainstOracle|TestAgainst|TestRandomUse|TestNothingStale' ./server/internal/pool ./server/internal/cache ./server/internal/admission
 	RIVAL_REPEATS=31 RIVAL_REPORT=$(CURDIR)/docs/proof/rivals.txt $(GO) test -tags realssh -count=1 -timeout 20m -run TestRivals ./cmd/openaccess-mcp
 
