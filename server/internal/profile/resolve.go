@@ -109,6 +109,10 @@ func (e *entry) look(now time.Time) *content {
 // granted where changes are watched, and for a second at most.
 const replaceTime = 100 * time.Millisecond
 
+// replaceLook is how often it is looked for meanwhile: one that is replaced over
+// and over is found, should the watch lag behind.
+const replaceLook = replaceTime / 10
+
 func (e *entry) read(now time.Time, old *content) *content {
 	next := *old
 	next.age = e.store.age(now)
@@ -151,7 +155,7 @@ func (e *entry) missing(now time.Time, next *content, st stamp) *content {
 		end = next.missed.Add(statInterval)
 	}
 	if next.profile != nil && e.store.watched.Load() && now.Before(end) {
-		next.age = next.age.atMost(end)
+		next.age = next.age.atMost(end).atMost(now.Add(replaceLook))
 		return next
 	}
 	return &content{err: fs.ErrNotExist, stamp: st, age: next.age}

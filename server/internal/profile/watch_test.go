@@ -127,31 +127,52 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestReplacedIsNeverMissing has calls go on while a file is replaced over and over, as an editor does that moves the old one away first.
+// TestReplacedIsNeverMissing has calls go on while a file is replaced over and over, as an editor does that moves the old one away first. Where the
+// machine kept the file away, or did not look, for as long as counts as removed, that is no fault of the store, and it is tried again.
 func TestReplacedIsNeverMissing(t *testing.T) {
+	for range 10 {
+		got, starved := replaceOverAndOver(t)
+		if got == "a" {
+			return
+		}
+		if starved < replaceTime/2 {
+			t.Fatalf("while it is replaced: %s", got)
+		}
+		t.Logf("the machine held the test up for %v: %s", starved, got)
+	}
+	t.Fatal("too little of the machine to tell")
+}
+
+// replaceOverAndOver returns "a" where that was found throughout, else what was found, and the longest time for which either side was held up.
+func replaceOverAndOver(t *testing.T) (got string, starved time.Duration) {
 	f := newFolder(t)
 	web := f.profile("web.json", tagged("a"))
 	o := watch(t, f)
 	start := time.Now()
+	var away time.Duration
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for time.Since(start) < statInterval/3 {
+			gone := time.Now()
 			if err := errors.Join(os.Rename(web, web+"~"), os.WriteFile(web, []byte(tagged("a")), 0o600)); err != nil {
 				t.Error(err)
 			}
+			away = max(away, time.Since(gone))
+			time.Sleep(time.Millisecond)
 		}
 	}()
-	defer func() { <-done }()
-	for {
+	for got, last := "a", time.Now(); ; {
 		select {
 		case <-done:
-			return
+			return got, max(starved, away)
 		default:
 		}
-		if got := o.tags(); got != "a" {
-			t.Fatalf("while it is replaced: %s", got)
+		if got == "a" {
+			got = o.tags()
 		}
+		time.Sleep(100 * time.Microsecond)
+		starved, last = max(starved, time.Since(last)), time.Now()
 	}
 }
 
