@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -187,6 +189,41 @@ func TestProbeOfAFullBase(t *testing.T) {
 			t.Errorf("%d users were tried, want at most %d", most, users)
 		}
 	})
+}
+
+// One trial that something disturbs decides nothing, be it that of fewer users, after which more seem to pay, or that of more.
+func TestProbeOfADisturbedBase(t *testing.T) {
+	users := max(1, runtime.NumCPU()/2)
+	for name, tc := range map[string]struct {
+		disturbed, by time.Duration // the second of the probe, and what its calls take more
+		crowd         time.Duration // what a call takes more while so many others are in flight
+		want          float64       // calls per second and user
+	}{
+		"fewer users": {disturbed: 0, by: 5 * time.Millisecond, crowd: 4 * time.Millisecond, want: 100},
+		"more users":  {disturbed: 1, by: 2 * time.Millisecond, want: 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, _ := testPairs(t)
+				var in atomic.Int64
+				start := time.Now()
+				d := &fakeDriver{answer: func(ctx context.Context, c Call) (Reply, error) {
+					spent := 10*time.Millisecond + time.Duration(in.Add(1)-1)/time.Duration(users)*tc.crowd
+					defer in.Add(-1)
+					if time.Since(start)/time.Second == tc.disturbed {
+						spent += tc.by
+					}
+					return takes(spent)(ctx, c)
+				}}
+				p.Base = d.opener
+				p.Workloads[0].VUs = 4 * users
+				found, err := p.Probe(t.Context())
+				if s := found[0].Saturation / float64(users); err != nil || math.Abs(s-tc.want) > tc.want/20 {
+					t.Errorf("found %+v, %v, want %v calls a second of each of %d users", found[0], err, tc.want, users)
+				}
+			})
+		})
+	}
 }
 
 func TestProbeOfABaseThatFails(t *testing.T) {

@@ -209,16 +209,17 @@ type Probed struct {
 
 // Bounds of a probe.
 const (
-	probeWarmup = 300 * time.Millisecond
-	probeClosed = 700 * time.Millisecond
-	probeSlice  = 400 * time.Millisecond
-	probeSlices = 6
-	probeLoad   = 0.4 // of the saturation
-	probeGrowth = 1.9 // by which twice the users have to do more
+	probeWarmup  = 300 * time.Millisecond
+	probeClosed  = 700 * time.Millisecond
+	probeSlice   = 400 * time.Millisecond
+	probeSlices  = 6
+	probeLoad    = 0.4 // of the saturation
+	probeGrowth  = 1.9 // times as much have twice the users to do
+	probeUnclear = 1.5 // and from here on they may, if tried again
 )
 
 // Probe finds the rate of each workload: 40 % of what the base sustains in a closed loop of one user for every two CPUs, or of twice as many for as long as
-// these do nearly twice as much: work that waits for a host leaves the CPUs to others. Server, generator and host
+// these do at least 1.9 times as much, the better of two trials of each: work that waits for a host leaves the CPUs to others. Server, generator and host
 // share the CPUs. At half as much again they are nearly full: p90 is then queueing, four times p50, and differs by 20 % between two slices of the
 // same program, so that no regression of it could be seen. It also measures how much two slices of the same process differ.
 func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
@@ -240,29 +241,54 @@ func (p *Pairs) Probe(ctx context.Context) (found []Probed, err error) {
 
 func (p *Pairs) probe(ctx context.Context, w *Workload, base *side) (Probed, error) {
 	found := Probed{NoiseSlice: probeSlice}
-	for users, most := max(1, runtime.NumCPU()/2), w.vus(); ; users *= 2 {
-		plan := w.closed(probeClosed)
-		plan.Executor.Warmup, plan.Executor.VUs = probeWarmup, min(users, most)
-		r, err := p.run(ctx, plan.between([]*side{base}, 0, p.Seed), []*side{base})
-		if err != nil {
-			return found, err
-		}
-		sustained := throughput(r, base.name)
-		if sustained < probeGrowth*found.Saturation {
-			break
-		}
-		found.Saturation = sustained
-		if found.Saturation == 0 {
-			return found, fmt.Errorf("the base did none of scenario %s: %s", plan.Name, firstError(r))
-		}
-		if 2*users > most {
-			break
-		}
+	var err error
+	if found.Saturation, err = p.saturation(ctx, w, base); err != nil {
+		return found, err
 	}
 	w.Rate = probeLoad * found.Saturation
-	var err error
 	found.Noise, err = p.noise(ctx, w, base)
 	return found, err
+}
+
+// saturation is what the base does in a closed loop of as many users as pay. Whether twice the users pay is not left to two trials where a third may
+// answer otherwise: what disturbs a trial makes it do less, so that the better of two counts.
+func (p *Pairs) saturation(ctx context.Context, w *Workload, base *side) (float64, error) {
+	most := w.vus()
+	users := min(max(1, runtime.NumCPU()/2), most)
+	found, err := p.sustained(ctx, w, base, users)
+	for ; err == nil && 2*users <= most; users *= 2 {
+		var more, again float64
+		if more, err = p.sustained(ctx, w, base, 2*users); err != nil {
+			return 0, err
+		}
+		if more >= probeGrowth*found {
+			again, err = p.sustained(ctx, w, base, users)
+			found = max(found, again)
+		} else if more >= probeUnclear*found {
+			again, err = p.sustained(ctx, w, base, 2*users)
+			more = max(more, again)
+		}
+		if more < probeGrowth*found {
+			break
+		}
+		found = more
+	}
+	return found, err
+}
+
+// sustained is what some users get out of the base in a closed loop, in iterations per second. None is an error.
+func (p *Pairs) sustained(ctx context.Context, w *Workload, base *side, users int) (float64, error) {
+	plan := w.closed(probeClosed)
+	plan.Executor.Warmup, plan.Executor.VUs = probeWarmup, users
+	r, err := p.run(ctx, plan.between([]*side{base}, 0, p.Seed), []*side{base})
+	if err != nil {
+		return 0, err
+	}
+	n := throughput(r, base.name)
+	if n == 0 {
+		return 0, fmt.Errorf("the base did none of scenario %s: %s", plan.Name, firstError(r))
+	}
+	return n, nil
 }
 
 // noise measures slices of one process one after another.
