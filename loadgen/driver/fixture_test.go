@@ -166,17 +166,17 @@ func fixtureServer(counts counters, die func()) *server.MCPServer {
 		return mcp.NewToolResultText("{no JSON"), nil
 	})
 	s.AddTool(mcp.NewTool("progress"), func(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		token := r.Params.Meta
+		asked := r.Params.Meta
+		if asked == nil || asked.ProgressToken == nil {
+			return envelope(true, map[string]any{}, "", ""), nil
+		}
 		for i := range 3 {
-			if token == nil || token.ProgressToken == nil {
-				break
-			}
-			err := s.SendNotificationToClient(ctx, "notifications/progress", map[string]any{"progressToken": token.ProgressToken, "progress": i})
+			err := s.SendNotificationToClient(ctx, "notifications/progress", map[string]any{"progressToken": asked.ProgressToken, "progress": i})
 			if err != nil {
 				return nil, err
 			}
 		}
-		time.Sleep(100 * time.Millisecond) // the server orders a notification and a reply only where they are apart
+		time.Sleep(300 * time.Millisecond) // the server orders a notification and a reply only where they are apart
 		return envelope(true, map[string]any{}, "", ""), nil
 	})
 	add("die", func(ctx context.Context, args map[string]any) (*mcp.CallToolResult, error) {
