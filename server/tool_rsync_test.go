@@ -200,7 +200,8 @@ func TestSyncPartial(t *testing.T) {
 	f := start(t, fakessh.Options{FS: memfs.New(memfs.Options{Capacity: 1 << 20})}, nil)
 	c := f.connect(t.Context(), t)
 	defer c.end()
-	dir := f.tree(t, "site", map[string]string{"a": "one", "big": strings.Repeat("x", 2<<20)})
+	// The other file is empty: both are written at once, and in a full file system there is room for nothing else.
+	dir := f.tree(t, "site", map[string]string{"a": "", "big": strings.Repeat("x", 2<<20)})
 	e := c.call("rsync_sync", args{"profile_id": "fake", "direction": "push", "source": dir, "dest": "/www", "dry_run": false})
 	e.wantCode(t, CodeLimitExceeded, "big: no space left", "choose another destination")
 	if e.Data["status"] != "partial" || e.Data["dry_run"] != false || e.Data["error_count"] != 1.0 {
