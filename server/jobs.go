@@ -38,7 +38,7 @@ type job struct {
 	cleanOut, cleanErr            *secret.Writer // to the tapes
 	cancel                        context.CancelCauseFunc
 	token                         chan audit.Token // of the call's record, once its result is made
-	done                          chan struct{}    // closed when it has ended
+	done                          chan struct{}    // closed when it has ended and that is recorded
 	expiry                        *time.Timer      // the job's registry guards it
 
 	mu       sync.Mutex
@@ -60,14 +60,11 @@ func (j *job) enter(state string) {
 	j.state, j.began = state, time.Now()
 }
 
-// over says whether the job has ended.
+// over says whether the job has ended, as its state shows; the record of that may still be on its way.
 func (j *job) over() bool {
-	select {
-	case <-j.done:
-		return true
-	default:
-		return false
-	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !j.ended.IsZero()
 }
 
 // jobs are those of one server. The zero value is ready.

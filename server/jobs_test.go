@@ -193,6 +193,26 @@ func TestJobBounds(t *testing.T) {
 	c.end()
 }
 
+// TestEndedJobMakesRoom has a job begin while the end of another shows in its state and is not recorded yet.
+func TestEndedJobMakesRoom(t *testing.T) {
+	js := &jobs{}
+	add := func(id string) (*job, error) {
+		j := &job{id: id, owner: "me", done: make(chan struct{}), cancel: func(error) {}}
+		return j, js.add(j, Jobs{MaxJobs: 1, MaxPerCaller: 1}, func() {})
+	}
+	first, err := add("job-a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := add("job-b"); err == nil {
+		t.Error("a second job was admitted beside one that runs")
+	}
+	first.end(nil, nil, nil, &call{})
+	if _, err := add("job-c"); err != nil || js.counts() != (jobCounts{active: 1}) {
+		t.Errorf("after its end: %v, %+v", err, js.counts())
+	}
+}
+
 // TestJobsAreForgotten has a job expire.
 func TestJobsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
