@@ -219,7 +219,7 @@ const (
 	sliceLoss     = 100 * time.Millisecond // starting, draining and cleaning up around a slice
 	shortestSlice = 400 * time.Millisecond
 	longestSlice  = 3 * time.Second
-	pairTime      = 6700 * time.Millisecond
+	pairTime      = 6600 * time.Millisecond
 	pairLoss      = 1000 * time.Millisecond // processes that start and end, and the control arm
 	pairScenarios = 3
 	wantedNoise   = 0.03 // standard deviation of ln of the ratio of p50 within a pair
