@@ -9,6 +9,15 @@ import (
 	"github.com/openaccess-mcp/openaccess-mcp/loadgen"
 )
 
+// ending is locked for good before the second interrupt cleans up.
+var ending sync.Mutex
+
+// unlessEnding returns while the program goes on. What becomes of a server that was killed at the second interrupt is no result to report.
+func unlessEnding() {
+	ending.Lock()
+	defer ending.Unlock()
+}
+
 // endOnSecondInterrupt ends the program at the second interrupt, after cleanup, without waiting for a report; the first one ends the
 // context of main. Call the function it returns when there is nothing left to clean up.
 func endOnSecondInterrupt(cleanup func()) (stop func()) {
@@ -24,6 +33,7 @@ func endOnSecondInterrupt(cleanup func()) (stop func()) {
 				return
 			}
 		}
+		ending.Lock()
 		cleanup()
 		os.Exit(exitInterrupted)
 	})

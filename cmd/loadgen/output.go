@@ -43,6 +43,7 @@ func prepareOut(dir string) error {
 
 // output writes the report to standard output and, with a folder, the files.
 func output(stdout io.Writer, dir, format string, d *result.Doc) error {
+	unlessEnding()
 	var errs []error
 	if dir != "" {
 		for _, f := range outFiles {

@@ -115,8 +115,8 @@ func exitReason(err error) string {
 	return "ended: " + err.Error()
 }
 
-// end makes the process go: closed input, then SIGTERM, then SIGKILL, with StopTimeout for each. It is an error when the first two do not
-// do, or when the server ended in failure. The process is gone when end returns, unless the error says otherwise.
+// end makes the process go: closed input, then SIGTERM, then SIGKILL, with StopTimeout for each of the first two. It is an error when
+// these do not do, or when the server ended in failure. The process is gone when end returns, unless the error says otherwise.
 func (c *child) end() error {
 	c.stop.Do(func() {
 		c.stopEr = c.doEnd()
@@ -128,16 +128,16 @@ func (c *child) end() error {
 func (c *child) doEnd() error {
 	if c.stdin != nil {
 		c.stdin.Close()
-		if c.ends() {
+		if c.endsWithin(c.cfg.StopTimeout) {
 			return c.failure()
 		}
 	}
 	// Where there is no SIGTERM this fails, and SIGKILL follows at once.
-	if c.cmd.Process.Signal(syscall.SIGTERM) == nil && c.ends() {
+	if c.cmd.Process.Signal(syscall.SIGTERM) == nil && c.endsWithin(c.cfg.StopTimeout) {
 		return c.failure()
 	}
 	_ = c.cmd.Process.Kill()
-	if !c.ends() {
+	if !c.endsWithin(max(c.cfg.StopTimeout, killTime)) {
 		return fmt.Errorf("server process %d does not end after SIGKILL", c.cmd.Process.Pid)
 	}
 	return fmt.Errorf("the server had to be killed: it did not end within %v of being asked to%s", c.cfg.StopTimeout, c.tail.last())
@@ -153,9 +153,12 @@ func (c *child) gone() bool {
 	}
 }
 
-// ends waits for the process, for at most StopTimeout.
-func (c *child) ends() bool {
-	timer := time.NewTimer(c.cfg.StopTimeout)
+// killTime is what the system gets at least to end a process that was killed.
+const killTime = 10 * time.Second
+
+// endsWithin waits for the process, for at most d.
+func (c *child) endsWithin(d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-c.exited:

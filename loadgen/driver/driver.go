@@ -59,7 +59,7 @@ type ChildConfig struct {
 	Dir          string        // working directory, empty for this process's
 	Stderr       io.Writer     // also gets what the server writes to standard error; nil for nobody; must be safe for concurrent use where there are several children
 	StartTimeout time.Duration // from start to the end of the handshake, 0 for 15 s
-	StopTimeout  time.Duration // for each of the steps of ending it: stdin closed, SIGTERM, SIGKILL; 0 for 5 s
+	StopTimeout  time.Duration // for each of the steps of ending it before SIGKILL: stdin closed, SIGTERM; 0 for 5 s
 }
 
 // StdioConfig is the configuration of Stdio.
