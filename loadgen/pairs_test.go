@@ -226,6 +226,28 @@ func TestProbeOfADisturbedBase(t *testing.T) {
 	}
 }
 
+// A base that refuses more users than pay is measured with those that it takes.
+func TestProbeOfABaseThatRefusesMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := testPairs(t)
+		users := max(1, runtime.NumCPU()/2)
+		start := time.Now()
+		d := &fakeDriver{answer: func(ctx context.Context, c Call) (Reply, error) {
+			r, err := takes(10*time.Millisecond)(ctx, c)
+			if time.Since(start)/time.Second == 1 {
+				r.Code, r.Error = "LIMIT_EXCEEDED", "too many"
+			}
+			return r, err
+		}}
+		p.Base = d.opener
+		p.Workloads[0].VUs = 4 * users
+		found, err := p.Probe(t.Context())
+		if err != nil || math.Abs(found[0].Saturation/float64(users)-100) > 5 {
+			t.Errorf("found %+v, %v", found, err)
+		}
+	})
+}
+
 func TestProbeOfABaseThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := testPairs(t)

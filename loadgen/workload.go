@@ -255,17 +255,20 @@ func (p *Pairs) probe(ctx context.Context, w *Workload, base *side) (Probed, err
 func (p *Pairs) saturation(ctx context.Context, w *Workload, base *side) (float64, error) {
 	most := w.vus()
 	users := min(max(1, runtime.NumCPU()/2), most)
-	found, err := p.sustained(ctx, w, base, users)
+	found, why, err := p.sustained(ctx, w, base, users)
+	if err == nil && found == 0 {
+		err = fmt.Errorf("the base did none of scenario %s: %s", w.Plan.Name, why)
+	}
 	for ; err == nil && 2*users <= most; users *= 2 {
 		var more, again float64
-		if more, err = p.sustained(ctx, w, base, 2*users); err != nil {
+		if more, _, err = p.sustained(ctx, w, base, 2*users); err != nil {
 			return 0, err
 		}
 		if more >= probeGrowth*found {
-			again, err = p.sustained(ctx, w, base, users)
+			again, _, err = p.sustained(ctx, w, base, users)
 			found = max(found, again)
 		} else if more >= probeUnclear*found {
-			again, err = p.sustained(ctx, w, base, 2*users)
+			again, _, err = p.sustained(ctx, w, base, 2*users)
 			more = max(more, again)
 		}
 		if more < probeGrowth*found {
@@ -276,19 +279,15 @@ func (p *Pairs) saturation(ctx context.Context, w *Workload, base *side) (float6
 	return found, err
 }
 
-// sustained is what some users get out of the base in a closed loop, in iterations per second. None is an error.
-func (p *Pairs) sustained(ctx context.Context, w *Workload, base *side, users int) (float64, error) {
+// sustained is what some users get out of the base in a closed loop, in iterations per second, and why it is none, where it is.
+func (p *Pairs) sustained(ctx context.Context, w *Workload, base *side, users int) (perSecond float64, why string, err error) {
 	plan := w.closed(probeClosed)
 	plan.Executor.Warmup, plan.Executor.VUs = probeWarmup, users
 	r, err := p.run(ctx, plan.between([]*side{base}, 0, p.Seed), []*side{base})
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	n := throughput(r, base.name)
-	if n == 0 {
-		return 0, fmt.Errorf("the base did none of scenario %s: %s", plan.Name, firstError(r))
-	}
-	return n, nil
+	return throughput(r, base.name), firstError(r), nil
 }
 
 // noise measures slices of one process one after another.
