@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -187,25 +188,36 @@ func TestRealLinksInTrees(t *testing.T) {
 	}
 }
 
-// swap exchanges a folder for a link that leads out and back, in one step each time, until stop. Whoever holds still sees no exchange.
-func swap(t *testing.T, door, target string, still *sync.Mutex, stop <-chan struct{}) {
+// swap exchanges a folder for a link that leads out and back, in one step each time, until stop, and returns how often. Whoever holds still sees no
+// exchange. What is pulled over the door may put a folder in the link's place: for a moment neither is there, and the link is made anew.
+func swap(t *testing.T, door, target string, still *sync.Mutex, stop <-chan struct{}) (swaps int) {
 	other := door + ".other"
-	if err := os.Symlink(target, other); err != nil {
-		t.Error(err)
-		return
+	isLink := func(name string) bool {
+		info, err := os.Lstat(name)
+		return err == nil && info.Mode()&os.ModeSymlink != 0
+	}
+	exchange := func() error {
+		still.Lock()
+		defer still.Unlock()
+		if !isLink(door) && !isLink(other) {
+			if err := errors.Join(os.RemoveAll(other), os.Symlink(target, other)); err != nil {
+				return err
+			}
+		}
+		return unix.Renameat2(unix.AT_FDCWD, door, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
 	}
 	for {
 		select {
 		case <-stop:
-			return
+			return swaps
 		default:
-			still.Lock()
-			err := unix.Renameat2(unix.AT_FDCWD, door, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
-			still.Unlock()
-			if err != nil {
-				t.Errorf("swap %s: %v", door, err)
-				return
-			}
+		}
+		switch err := exchange(); {
+		case err == nil:
+			swaps++
+		case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY): // nor one that a call still fills
+			t.Errorf("swap %s: %v", door, err)
+			return swaps
 		}
 	}
 }
@@ -219,14 +231,21 @@ func TestRealLinksMadeDuringTheCall(t *testing.T) {
 	stop := make(chan struct{})
 	var still sync.Mutex
 	var swapping sync.WaitGroup
-	defer swapping.Wait()
-	defer close(stop)
-	for _, door := range doors {
+	var swaps [2]int
+	defer func() {
+		close(stop)
+		swapping.Wait()
+		t.Logf("%d swaps", swaps)
+		if min(swaps[0], swaps[1]) < 1000 {
+			t.Error("too few swaps to tell anything")
+		}
+	}()
+	for i, door := range doors {
 		must(t, os.MkdirAll(door, 0o755))
 		for i := range 10 {
 			write(t, filepath.Join(door, fmt.Sprint("file", i)), "inside", 0o644)
 		}
-		swapping.Go(func() { swap(t, door, filepath.Join(w.near, "out"), &still, stop) })
+		swapping.Go(func() { swaps[i] = swap(t, door, filepath.Join(w.near, "out"), &still, stop) })
 	}
 	filled := filepath.Join(w.far, "in/filled") // what the host has for out/, should it be reached
 	for _, name := range []string{"file", "file1", "new", "sub/file", "door/file", "door/file1", "door/new", "door/sub/new"} {
