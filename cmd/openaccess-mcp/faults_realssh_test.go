@@ -342,7 +342,8 @@ func (h *realHost) killSessions(t *testing.T) {
 	}
 }
 
-// signal stops the listener and the processes of all connections, or has them go on, and waits until they do.
+// signal stops the listener and the processes of all connections, or has them go on, and waits until they do. A shell whose child is stopped before it has
+// become another program waits for it in the kernel (vfork(2)) and stops after that.
 func (h *realHost) signal(t *testing.T, s syscall.Signal) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -350,9 +351,15 @@ func (h *realHost) signal(t *testing.T, s syscall.Signal) {
 	for _, pid := range all {
 		_ = syscall.Kill(pid, s)
 	}
+	heeds := func(p hostProcess) bool {
+		if s == syscall.SIGSTOP {
+			return strings.ContainsRune("TDZ", rune(p.state))
+		}
+		return p.state != 'T'
+	}
 	for deadline := time.Now().Add(soon); slices.ContainsFunc(all, func(pid int) bool {
 		p, there := processes(t)[pid]
-		return there && p.state != 'Z' && (p.state == 'T') != (s == syscall.SIGSTOP)
+		return there && !heeds(p)
 	}); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("sshd's processes do not heed %v", s)
